@@ -1,0 +1,57 @@
+# What a newcomer types. Everything runs in .venv, made from the hash-pinned lock; nothing else is installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down reset status test lint bench lock clean
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/installed ## Make .venv from requirements.lock
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "ShopStream needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## Play 90 days of a store and materialize everything, from Postgres to the marts
+	@$(BIN)/shopstream demo
+
+up: install ## Start the stack with Dagster's UI on 127.0.0.1, until Ctrl-C
+	@$(BIN)/shopstream stack up --ui
+
+down: install ## Stop the stack; its data is kept
+	@$(BIN)/shopstream stack down
+
+reset: install ## Stop the stack and delete its data
+	@$(BIN)/shopstream stack reset
+
+status: install ## Show the services of the stack
+	@$(BIN)/shopstream stack status
+
+test: install ## Run the whole test suite on a stack of its own
+	@$(BIN)/python -m pytest
+
+lint: install ## Check style, types and SQL
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models
+
+bench: install ## Measure the extraction against its limit and its rivals
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-bench.lock
+	@$(BIN)/python -m benchmarks.extraction
+
+lock: ## Resolve the lock files anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--extra embedded --extra dev pyproject.toml --output-file requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--extra embedded --extra dev --extra bench pyproject.toml --output-file requirements-bench.lock
+
+clean: ## Delete .venv and build files
+	rm -rf $(VENV) build *.egg-info dbt_project/target

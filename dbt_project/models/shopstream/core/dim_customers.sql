@@ -1,0 +1,63 @@
+{{ config(materialized='table') }}
+
+with users as (
+
+    select
+        id,
+        country,
+        plan,
+        acquisition_channel,
+        created_at,
+        updated_at
+    from {{ source('shopstream', 'STG_USERS') }}
+    qualify {{ is_latest_version() }}
+
+),
+
+contacts as (
+
+    select
+        id,
+        user_id,
+        company,
+        lead_source,
+        lifecycle_stage,
+        owner,
+        updated_at
+    from {{ source('shopstream', 'STG_CRM_CONTACTS') }}
+    qualify {{ is_latest_version() }}
+
+),
+
+-- A customer may have several contacts in the CRM: the one touched last speaks for them.
+contact_per_customer as (
+
+    select
+        id,
+        user_id,
+        company,
+        lead_source,
+        lifecycle_stage,
+        owner
+    from contacts
+    where user_id is not null
+    qualify row_number() over (partition by user_id order by updated_at desc, id desc) = 1
+
+)
+
+select
+    users.id as customer_id,
+    contact_per_customer.id as crm_contact_id,
+    users.country,
+    users.plan,
+    users.acquisition_channel,
+    contact_per_customer.company as crm_company,
+    contact_per_customer.lead_source as crm_lead_source,
+    contact_per_customer.lifecycle_stage as crm_lifecycle_stage,
+    contact_per_customer.owner as crm_owner,
+    contact_per_customer.id is not null as has_crm_contact,
+    users.created_at::date as signup_date,
+    users.created_at as signed_up_at,
+    users.updated_at
+from users
+left join contact_per_customer on users.id = contact_per_customer.user_id

@@ -1,0 +1,46 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='merge',
+        unique_key='event_id',
+        tags=['partitioned']
+    )
+}}
+
+with events as (
+
+    select
+        id,
+        user_id,
+        session_id,
+        event_type,
+        product_id,
+        order_id,
+        try_parse_json(properties) as properties,
+        occurred_at
+    from {{ source('shopstream', 'STG_EVENTS') }}
+    {% if is_windowed() %}
+        where
+            id in (
+                select versions.id
+                from {{ source('shopstream', 'STG_EVENTS') }} as versions
+                where {{ in_window() }}
+            )
+    {% endif %}
+    qualify {{ is_latest_version(cursor='occurred_at') }}
+
+)
+
+select
+    id as event_id,
+    user_id as customer_id,
+    session_id,
+    product_id,
+    order_id,
+    event_type,
+    properties:device::varchar as device,
+    properties:page::varchar as page,
+    properties:referrer::varchar as referrer,
+    occurred_at::date as event_date,
+    occurred_at
+from events

@@ -1,0 +1,157 @@
+-- depends_on: {{ source('shopstream', 'STG_ORDERS') }}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='merge',
+        unique_key='line_id',
+        tags=['partitioned']
+    )
+}}
+
+with order_items as (
+
+    select
+        id,
+        order_id,
+        product_id,
+        quantity,
+        unit_price,
+        created_at,
+        updated_at
+    from {{ source('shopstream', 'STG_ORDER_ITEMS') }}
+    {% if is_windowed() %}
+        where
+            id in (
+                select versions.id
+                from {{ source('shopstream', 'STG_ORDER_ITEMS') }} as versions
+                where versions.order_id in ({{ touched_orders() }})
+            )
+    {% endif %}
+    qualify {{ is_latest_version() }}
+
+),
+
+orders as (
+
+    select
+        order_id,
+        customer_id,
+        status,
+        order_discount,
+        is_sale,
+        order_date,
+        ordered_at
+    from {{ ref('fact_orders') }}
+
+),
+
+-- Whole cents, so that sharing the discount is whole-number arithmetic.
+lines_in_cents as (
+
+    select
+        order_items.id as line_id,
+        order_items.order_id,
+        order_items.product_id,
+        orders.customer_id,
+        coalesce(orders.status, 'unknown') as order_status,
+        order_items.quantity,
+        order_items.unit_price,
+        (order_items.quantity * order_items.unit_price)::number(18, 2) as line_amount,
+        (order_items.quantity * order_items.unit_price * 100)::number(38, 0) as line_cents,
+        (coalesce(orders.order_discount, 0) * 100)::number(38, 0) as order_discount_cents,
+        coalesce(orders.is_sale, false) as is_sale,
+        coalesce(orders.order_date, order_items.created_at::date) as order_date,
+        coalesce(orders.ordered_at, order_items.created_at) as ordered_at,
+        order_items.updated_at
+    from order_items
+    left join orders on order_items.order_id = orders.order_id
+    {% if is_windowed() %}
+        -- A line that has left a touched order is shared out with its new order, whole.
+        where order_items.order_id in ({{ touched_orders() }})
+    {% endif %}
+
+),
+
+running as (
+
+    select
+        line_id,
+        order_id,
+        product_id,
+        customer_id,
+        order_status,
+        quantity,
+        unit_price,
+        line_amount,
+        line_cents,
+        order_discount_cents,
+        sum(line_cents) over (
+            partition by order_id order by line_id rows between unbounded preceding and current row
+        )::number(38, 0) as cents_up_to_line,
+        sum(line_cents) over (partition by order_id)::number(38, 0) as order_cents,
+        row_number() over (partition by order_id order by line_cents desc, line_id asc) = 1 as is_main_line,
+        is_sale,
+        order_date,
+        ordered_at,
+        updated_at
+    from lines_in_cents
+
+),
+
+-- Cumulative rounding: each line gets the rounded share up to and including itself, less the one before it. The last
+-- share up to is the whole discount, so the lines add up to it whatever the rounding did. Where every line is free,
+-- the main line bears it.
+shared as (
+
+    select
+        line_id,
+        order_id,
+        product_id,
+        customer_id,
+        order_status,
+        quantity,
+        unit_price,
+        line_amount,
+        (
+            case
+                when order_cents = 0 then iff(is_main_line, order_discount_cents, 0)
+                else
+                    {{ whole_quotient('2 * order_discount_cents * cents_up_to_line + order_cents', '2 * order_cents') }}
+                    - {{
+                        whole_quotient(
+                            '2 * order_discount_cents * (cents_up_to_line - line_cents) + order_cents', '2 * order_cents'
+                        )
+                    }}
+            end / 100
+        )::number(18, 2) as discount_share,
+        is_sale,
+        is_main_line,
+        order_date,
+        ordered_at,
+        updated_at
+    from running
+
+)
+
+select
+    line_id,
+    order_id,
+    product_id,
+    customer_id,
+    order_status,
+    quantity::number(38, 0) as quantity,
+    iff(is_sale, quantity, 0)::number(38, 0) as units_sold,
+    iff(order_status = 'refunded', quantity, 0)::number(38, 0) as units_refunded,
+    unit_price,
+    line_amount,
+    discount_share,
+    iff(is_sale, line_amount, 0)::number(18, 2) as gross_revenue,
+    iff(is_sale, discount_share, 0)::number(18, 2) as discount_amount,
+    iff(order_status = 'refunded', line_amount - discount_share, 0)::number(18, 2) as refunded_amount,
+    iff(is_sale and order_status <> 'refunded', line_amount - discount_share, 0)::number(18, 2) as net_revenue,
+    is_sale,
+    is_main_line,
+    order_date,
+    ordered_at,
+    updated_at
+from shared

@@ -1,0 +1,213 @@
+{{ config(materialized='table') }}
+
+with customers as (
+
+    select
+        customer_id,
+        country,
+        plan,
+        acquisition_channel,
+        signup_date,
+        updated_at
+    from {{ ref('dim_customers') }}
+
+),
+
+orders as (
+
+    select
+        order_id,
+        customer_id,
+        gross_revenue,
+        discount_amount,
+        net_revenue,
+        is_sale,
+        order_date,
+        updated_at
+    from {{ ref('fact_orders') }}
+
+),
+
+order_items as (
+
+    select
+        customer_id,
+        product_id,
+        units_sold,
+        units_refunded
+    from {{ ref('fact_order_items') }}
+
+),
+
+products as (
+
+    select
+        product_id,
+        unit_cost
+    from {{ ref('dim_products') }}
+
+),
+
+-- The day the figures are as of: the latest day in the data, never the clock, so a rebuild gives the same table.
+as_of as (
+
+    select max(changed_at)::date as as_of_date
+    from (
+        select max(updated_at) as changed_at from customers
+        union all
+        select max(updated_at) as changed_at from orders
+        union all
+        select max(occurred_at) as changed_at from {{ ref('fact_events') }}
+    )
+
+),
+
+sales as (
+
+    select
+        customer_id,
+        count(*) as orders,
+        sum(gross_revenue - discount_amount)::number(18, 2) as ordered_amount,
+        sum(net_revenue)::number(18, 2) as net_revenue,
+        min(order_date) as first_order_date,
+        max(order_date) as last_order_date
+    from orders
+    where is_sale
+    group by customer_id
+
+),
+
+-- Refunded units went back on the shelf: they cost nothing.
+costs as (
+
+    select
+        order_items.customer_id,
+        sum((order_items.units_sold - order_items.units_refunded) * coalesce(products.unit_cost, 0))::number(18, 2)
+            as cost_of_goods
+    from order_items
+    left join products on order_items.product_id = products.product_id
+    group by order_items.customer_id
+
+),
+
+known_ids as (
+
+    select customer_id from customers
+    union
+    select customer_id from sales
+
+),
+
+history as (
+
+    select
+        known_ids.customer_id,
+        coalesce(customers.country, 'unknown') as country,
+        coalesce(customers.plan, 'unknown') as plan,
+        coalesce(customers.acquisition_channel, 'unknown') as acquisition_channel,
+        coalesce(sales.orders, 0) as orders,
+        coalesce(sales.ordered_amount, 0)::number(18, 2) as ordered_amount,
+        coalesce(sales.net_revenue, 0)::number(18, 2) as net_revenue,
+        (coalesce(sales.net_revenue, 0) - coalesce(costs.cost_of_goods, 0))::number(18, 2) as margin,
+        customers.signup_date,
+        sales.first_order_date,
+        sales.last_order_date,
+        as_of.as_of_date,
+        greatest(
+            1 + datediff(
+                'day',
+                least(
+                    coalesce(customers.signup_date, sales.first_order_date),
+                    coalesce(sales.first_order_date, customers.signup_date)
+                ),
+                as_of.as_of_date
+            ),
+            1
+        ) as days_observed
+    from known_ids
+    cross join as_of
+    left join customers on known_ids.customer_id = customers.customer_id
+    left join sales on known_ids.customer_id = sales.customer_id
+    left join costs on known_ids.customer_id = costs.customer_id
+
+),
+
+-- What an average customer does: the prior that a short history is blended with.
+population as (
+
+    select
+        sum(orders)::double / nullif(sum(days_observed), 0) as orders_per_day,
+        coalesce(sum(margin)::double / nullif(sum(orders), 0), 0) as margin_per_order
+    from history
+
+),
+
+-- Expected orders of the next 365 days: mean of the gamma-Poisson posterior, with a prior worth 365 days of an
+-- average customer. Margin per order: the customer's own, blended with one order of an average customer.
+expected as (
+
+    select
+        history.customer_id,
+        365 * (history.orders + 365 * population.orders_per_day) / (history.days_observed + 365) as orders_12m,
+        (history.margin::double + population.margin_per_order) / (history.orders + 1) as margin_per_order
+    from history
+    cross join population
+
+),
+
+ranked as (
+
+    select
+        customer_id,
+        count(*) over () as buyers,
+        rank() over (order by last_order_date asc) as recency_rank,
+        rank() over (order by orders asc) as frequency_rank,
+        rank() over (order by net_revenue asc) as monetary_rank
+    from history
+    where orders > 0
+
+),
+
+scores as (
+
+    select
+        customer_id,
+        {{ quintile('recency_rank', 'buyers') }} as recency_score,
+        {{ quintile('frequency_rank', 'buyers') }} as frequency_score,
+        {{ quintile('monetary_rank', 'buyers') }} as monetary_score
+    from ranked
+
+)
+
+select
+    history.customer_id,
+    history.country,
+    history.plan,
+    history.acquisition_channel,
+    case
+        when scores.customer_id is null then 'no_orders'
+        when scores.recency_score >= 4 and scores.frequency_score >= 4 then 'champions'
+        when scores.recency_score >= 3 and scores.frequency_score >= 3 then 'loyal'
+        when scores.recency_score >= 4 then 'new_or_promising'
+        when scores.recency_score = 3 then 'needs_attention'
+        when scores.frequency_score >= 3 then 'at_risk'
+        else 'hibernating'
+    end as rfm_segment,
+    history.orders::number(38, 0) as orders,
+    history.net_revenue,
+    history.margin,
+    (history.ordered_amount / nullif(history.orders, 0))::number(18, 2) as average_order_value,
+    history.days_observed::number(38, 0) as days_observed,
+    (365 * history.orders::double / history.days_observed)::number(18, 6) as orders_per_year,
+    expected.orders_12m::number(18, 6) as projected_12m_orders,
+    (expected.orders_12m * expected.margin_per_order)::number(18, 2) as projected_12m_value,
+    scores.recency_score,
+    scores.frequency_score,
+    scores.monetary_score,
+    history.signup_date,
+    history.first_order_date,
+    history.last_order_date,
+    history.as_of_date
+from history
+inner join expected on history.customer_id = expected.customer_id
+left join scores on history.customer_id = scores.customer_id

@@ -1,0 +1,114 @@
+-- depends_on: {{ source('shopstream', 'STG_ORDERS') }}
+-- depends_on: {{ source('shopstream', 'STG_ORDER_ITEMS') }}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='delete+insert',
+        unique_key='order_date',
+        tags=['partitioned']
+    )
+}}
+
+with orders as (
+
+    select
+        order_id,
+        shipping_country,
+        gross_revenue,
+        discount_amount,
+        refunded_amount,
+        net_revenue,
+        is_sale,
+        order_date
+    from {{ ref('fact_orders') }}
+    {% if is_windowed() %}
+        where order_date in ({{ touched_order_dates() }})
+    {% endif %}
+
+),
+
+order_items as (
+
+    select
+        line_id,
+        order_id,
+        product_id,
+        units_sold,
+        units_refunded,
+        gross_revenue,
+        discount_amount,
+        refunded_amount,
+        net_revenue,
+        is_main_line
+    from {{ ref('fact_order_items') }}
+
+),
+
+-- From the log, not from dim_products: the dimension is not partitioned and may be older than this run's window.
+products as (
+
+    select
+        id,
+        category
+    from {{ source('shopstream', 'STG_PRODUCTS') }}
+    qualify {{ is_latest_version() }}
+
+),
+
+-- An order without lines keeps its own amounts, in one row of category 'unknown'.
+order_lines as (
+
+    select
+        orders.order_id,
+        coalesce(orders.shipping_country, 'unknown') as shipping_country,
+        coalesce(products.category, 'unknown') as product_category,
+        coalesce(order_items.units_sold, 0) as units_sold,
+        coalesce(order_items.units_refunded, 0) as units_refunded,
+        coalesce(order_items.gross_revenue, orders.gross_revenue) as gross_revenue,
+        coalesce(order_items.discount_amount, orders.discount_amount) as discount_amount,
+        coalesce(order_items.refunded_amount, orders.refunded_amount) as refunded_amount,
+        coalesce(order_items.net_revenue, orders.net_revenue) as net_revenue,
+        orders.is_sale,
+        coalesce(order_items.is_main_line, true) as is_main_line,
+        orders.order_date
+    from orders
+    left join order_items on orders.order_id = order_items.order_id
+    left join products on order_items.product_id = products.id
+
+),
+
+totals as (
+
+    select
+        shipping_country,
+        product_category,
+        order_date,
+        count(distinct order_id) as orders_placed,
+        count(distinct iff(is_sale, order_id, null)) as orders,
+        count(distinct iff(is_sale and is_main_line, order_id, null)) as main_category_orders,
+        sum(units_sold) as units,
+        sum(units_refunded) as units_refunded,
+        sum(gross_revenue)::number(18, 2) as gross_revenue,
+        sum(discount_amount)::number(18, 2) as discount_amount,
+        sum(refunded_amount)::number(18, 2) as refunded_amount,
+        sum(net_revenue)::number(18, 2) as net_revenue
+    from order_lines
+    group by shipping_country, product_category, order_date
+
+)
+
+select
+    shipping_country,
+    product_category,
+    orders_placed::number(38, 0) as orders_placed,
+    orders::number(38, 0) as orders,
+    main_category_orders::number(38, 0) as main_category_orders,
+    units::number(38, 0) as units,
+    units_refunded::number(38, 0) as units_refunded,
+    gross_revenue,
+    discount_amount,
+    refunded_amount,
+    net_revenue,
+    ((gross_revenue - discount_amount) / nullif(orders, 0))::number(18, 2) as average_order_value,
+    order_date
+from totals

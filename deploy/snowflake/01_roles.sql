@@ -1,0 +1,18 @@
+-- Who may do what. The platform logs in as SHOPSTREAM_TRANSFORMER; the other roles are for people and for tools.
+-- No role of ours is granted to PUBLIC, and none but SYSADMIN's line holds another account-level right.
+use role USERADMIN;
+
+create role if not exists SHOPSTREAM_LOADER comment = 'Loads the lake into RAW and STAGING.';
+create role if not exists SHOPSTREAM_TRANSFORMER comment = 'The platform: loads, and builds CORE and MARTS with dbt.';
+create role if not exists SHOPSTREAM_REPORTER comment = 'Reads CORE and MARTS.';
+create role if not exists SHOPSTREAM_PII_READER comment = 'Reads STAGING too, with personal data in the clear.';
+
+use role SECURITYADMIN;
+
+grant role SHOPSTREAM_LOADER to role SHOPSTREAM_TRANSFORMER;
+grant role SHOPSTREAM_REPORTER to role SHOPSTREAM_PII_READER;
+
+-- What a role owns must be within reach of the administrators. SHOPSTREAM_PII_READER owns nothing and is left out:
+-- were it SYSADMIN's, every administrator would read personal data.
+grant role SHOPSTREAM_TRANSFORMER to role SYSADMIN;
+grant role SHOPSTREAM_REPORTER to role SYSADMIN;

@@ -1,0 +1,16 @@
+-- The platform's user. A service user has no password and cannot log in to the web interface; its private key stays
+-- with the platform.
+use role USERADMIN;
+
+create user if not exists SHOPSTREAM_SERVICE
+    type = service
+    rsa_public_key = '<% public_key %>'
+    default_role = SHOPSTREAM_TRANSFORMER
+    default_secondary_roles = ()
+    default_warehouse = LOADING_WH
+    default_namespace = SHOPSTREAM_DWH
+    comment = 'ShopStream, the platform.';
+
+use role SECURITYADMIN;
+
+grant role SHOPSTREAM_TRANSFORMER to user SHOPSTREAM_SERVICE;

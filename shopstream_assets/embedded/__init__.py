@@ -1,0 +1,1 @@
+"""The local stack: PostgreSQL, AWS and the Snowflake protocol. Only the command line knows that it exists."""

@@ -1,0 +1,239 @@
+"""Starts, stops and inspects the local stack: PostgreSQL, AWS and the Snowflake protocol, each one process.
+
+>>> from shopstream_assets.embedded import stack
+>>> variables = stack.up()        # idempotent; returns what production sets in the environment
+>>> stack.down()
+
+A service counts as up only when the process that was started is the one that answers: its record (process id and time
+of birth, in a file that the process itself keeps locked) must name a living process, that very process must own the
+listening socket, and its protocol must answer. So nothing is mistaken for ours, and nothing of ours is started twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shopstream_assets.embedded import aws, postgres, process, state, warehouse
+from shopstream_assets.embedded.errors import StackError
+from shopstream_assets.embedded.process import Running
+from shopstream_assets.embedded.state import Home, Memory
+
+__all__ = ["ServiceStatus", "StackError", "down", "reset", "running", "status", "up"]
+
+Say = Callable[[str], None]
+READY_SECONDS = 60
+# The emulator is told at its start where S3 is, so it comes after S3 in this list and is restarted when S3 moves.
+SERVICES = (postgres.NAME, aws.NAME, warehouse.NAME)
+STOP_SIGNALS: Mapping[str, signal.Signals] = {
+    postgres.NAME: postgres.STOP_SIGNAL,
+    aws.NAME: aws.STOP_SIGNAL,
+    warehouse.NAME: warehouse.STOP_SIGNAL,
+}
+
+
+def _silent(message: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """A service as it is now. `address` is host:port, `detail` what a user should know or do."""
+
+    service: str
+    state: Literal["up", "down", "dead", "not answering"]
+    pid: int | None
+    address: str | None
+    detail: str
+
+
+def up(root: Path | None = None, say: Say = _silent) -> Mapping[str, str]:
+    """Start what does not run, wait until everything is healthy, and return the environment variables.
+
+    The same variables are in `.shopstream/env`, and `.env` points there unless the user keeps one. SHOPSTREAM_SCALE,
+    SHOPSTREAM_SEED, SHOPSTREAM_START_DATE and SHOPSTREAM_SOURCE_MODE are taken from os.environ where set, and
+    remembered. `say` receives what a user may want to read meanwhile. Raises StackError.
+    """
+    home = state.home(root)
+    with state.explained(home):
+        with state.exclusive(home, say):
+            state.prepare_folder(home)
+            memory = state.recall(home) or _first_memory(home)
+            state.adopt_user_settings(memory, os.environ)
+            _settle_ports(home, memory, say)
+            state.remember(home, memory)
+            state.link_dotenv(home)
+            _start_with_ports(home, memory, say)
+        return state.environment(home, memory)
+
+
+def _first_memory(home: Home) -> Memory:
+    if (home.folder / "postgres").exists():
+        raise StackError(
+            f"Starting the local stack: {home.folder} holds data but not state.json, and with it the passwords. "
+            "Put the file back, or run `shopstream stack reset` to start anew."
+        )
+    return Memory()
+
+
+def _settle_ports(home: Home, memory: Memory, say: Say) -> None:
+    """Give every service that does not run a port that is free now; keep the remembered one where possible."""
+    proposals = process.free_ports(len(SERVICES))
+    for name, proposal in zip(SERVICES, proposals, strict=True):
+        found = process.find(home, name)
+        remembered = memory.ports.get(name)
+        if found:
+            memory.ports[name] = found.port
+        elif remembered is None or not process.port_becomes_free(remembered):
+            memory.ports[name] = proposal
+            if remembered:
+                say(f"Port {remembered} of {name} is taken by another program: {name} moves to {proposal}.")
+    emulator = process.find(home, warehouse.NAME)
+    if emulator and memory.s3_port_of_emulator != memory.ports[aws.NAME]:
+        say("S3 has a new port: restarting snowflake, which reads from it.")
+        process.stop(home, warehouse.NAME, STOP_SIGNALS[warehouse.NAME], say)
+    memory.s3_port_of_emulator = memory.ports[aws.NAME]
+
+
+def _start_with_ports(home: Home, memory: Memory, say: Say) -> None:
+    """Start, with other ports where a stranger took one between our look and the service's start."""
+    for attempts_left in (2, 1, 0):
+        try:
+            return _start_missing(home, memory)
+        except StackError:
+            ports = dict(memory.ports)
+            _settle_ports(home, memory, say)
+            if ports == memory.ports or not attempts_left:
+                raise
+            state.remember(home, memory)
+
+
+def _start_missing(home: Home, memory: Memory) -> None:
+    """Bring all services up side by side; the first failure, in order of the services, is the one reported."""
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        pending = [pool.submit(_start_service, home, memory, name) for name in SERVICES]
+    failures = [error for future in pending if (error := future.exception())]
+    # What was created is true even when another service failed.
+    done = [name for name, future in zip(SERVICES, pending, strict=True) if not future.exception()]
+    if not set(done) <= set(memory.bootstrapped):
+        memory.bootstrapped = sorted({*memory.bootstrapped, *done})
+        state.remember(home, memory)
+    if failures:
+        raise failures[0]
+
+
+def _start_service(home: Home, memory: Memory, name: str) -> None:
+    found = process.find(home, name)
+    is_new = name not in memory.bootstrapped
+    if found is None:
+        found = _launch(home, memory, name)
+        if is_new and name == warehouse.NAME:
+            warehouse.preload()
+    process.wait_until(lambda: _answers(home, memory, name, found), found, home, name, READY_SECONDS)
+    if is_new:
+        _bootstrap(home, memory, name)
+
+
+def _launch(home: Home, memory: Memory, name: str) -> Running:
+    port = memory.ports[name]
+    if name == postgres.NAME:
+        postgres.prepare(home, memory)
+        return process.start(home, name, port, postgres.command(home), postgres.env(), postgres.user(home))
+    if name == aws.NAME:
+        return process.start(home, name, port, aws.command(), aws.env(home, memory))
+    return process.start(home, name, port, warehouse.command(home, memory), warehouse.env(home, memory))
+
+
+def _answers(home: Home, memory: Memory, name: str, found: Running) -> bool:
+    if name == postgres.NAME:
+        return postgres.answers(home, found)
+    return aws.answers(found) if name == aws.NAME else warehouse.answers(memory, found)
+
+
+def _bootstrap(home: Home, memory: Memory, name: str) -> None:
+    """What an administrator does once. Idempotent: a kill before it is remembered only means doing it again."""
+    try:
+        if name == postgres.NAME:
+            postgres.bootstrap(memory)
+        elif name == aws.NAME:
+            aws.bootstrap(home, memory)
+        else:
+            warehouse.bootstrap(home, memory)
+    except StackError:
+        raise
+    # Whatever client library it is, the user gets its words and ours.
+    except Exception as error:
+        raise StackError(
+            f"Creating what {name} should contain at first: {type(error).__name__}: {error}\n"
+            f"The log is {process.log_file(home, name)}. Run `shopstream stack up` again: it goes on where it stopped."
+        ) from error
+
+
+def down(root: Path | None = None, say: Say = _silent) -> Sequence[str]:
+    """Stop every service that runs, keep all data, and return the names of those stopped. Raises StackError."""
+    home = state.home(root)
+    if not home.folder.exists():
+        return []
+    with state.explained(home), state.exclusive(home, say):
+        return _stop_all(home, say)
+
+
+def _stop_all(home: Home, say: Say) -> Sequence[str]:
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        stopped = pool.map(lambda name: process.stop(home, name, STOP_SIGNALS[name], say), SERVICES)
+        return [name for name, was_running in zip(SERVICES, stopped, strict=True) if was_running]
+
+
+def reset(root: Path | None = None, say: Say = _silent) -> None:
+    """Stop everything and delete all of its data, logs and settings, and the `.env` link. Raises StackError."""
+    home = state.home(root)
+    if home.folder.exists():
+        with state.explained(home), state.exclusive(home, say):
+            _stop_all(home, say)
+            # Passwords last: interrupted before, the rest is still usable or refused with a clear message.
+            entries = sorted(home.folder.iterdir(), key=lambda entry: (entry.is_file(), entry.name))
+            for entry in entries:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            home.folder.rmdir()
+    state.unlink_dotenv(home)
+
+
+def status(root: Path | None = None) -> Sequence[ServiceStatus]:
+    """Every service as it is now; starts nothing and waits for nothing longer than two seconds."""
+    home = state.home(root)
+    memory = state.recall(home)
+    return [_status_of(home, memory, name) for name in SERVICES]
+
+
+def _status_of(home: Home, memory: Memory | None, name: str) -> ServiceStatus:
+    found = process.find(home, name)
+    if found is None:
+        pid = process.recorded_pid(home, name)
+        if pid is None:
+            return ServiceStatus(name, "down", None, None, "start it with `shopstream stack up`")
+        detail = f"process {pid} ended without `stack down`; `shopstream stack up` starts it again"
+        return ServiceStatus(name, "dead", pid, None, detail)
+    address = f"127.0.0.1:{found.port}"
+    if memory is None or not _answers(home, memory, name, found):
+        detail = f"it starts, or hangs (then `shopstream stack down`, `up`); log: {process.log_file(home, name)}"
+        return ServiceStatus(name, "not answering", found.pid, address, detail)
+    return ServiceStatus(name, "up", found.pid, address, f"log: {process.log_file(home, name)}")
+
+
+@contextlib.contextmanager
+def running(root: Path, say: Say = _silent) -> Iterator[Mapping[str, str]]:
+    """A stack of its own in `root`, for tests: up inside the block, its services stopped after it, its data kept.
+
+    Yields the environment variables; os.environ is left alone.
+    """
+    try:
+        yield up(root, say)
+    finally:
+        down(root, say)

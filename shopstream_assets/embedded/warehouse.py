@@ -1,0 +1,105 @@
+"""The Snowflake protocol, from the emulator beside this file, and what an administrator would create in it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import signal
+import sys
+import warnings
+
+from shopstream_assets.embedded.process import Running
+from shopstream_assets.embedded.state import Home, Memory, environment
+
+NAME = "snowflake"
+STOP_SIGNAL = signal.SIGTERM
+SCHEMAS = ("RAW", "STAGING", "CORE", "MARTS")
+WAREHOUSES = ("LOADING_WH", "TRANSFORMING_WH", "REPORTING_WH")
+
+
+def command(home: Home, memory: Memory) -> list[str]:
+    """The emulator in this interpreter, reading the lake from the stack's S3."""
+    folder = home.folder / "snowflake"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    ours = environment(home, memory)
+    options = ["--port", ours["SNOWFLAKE_PORT"], "--state-dir", str(folder), "--s3-endpoint", ours["AWS_ENDPOINT_URL"]]
+    return [sys.executable, "-P", "-m", "shopstream_assets.embedded.snowflake", *options]
+
+
+def env(home: Home, memory: Memory) -> dict[str, str]:
+    """Its secrets: what clients must present, what it presents to S3, and the token that proves who it is."""
+    ours = environment(home, memory)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "SNOWFLAKE_PASSWORD")
+    return {
+        **{name: ours[name] for name in names},
+        "SHOPSTREAM_STACK_TOKEN": memory.token,
+        "TZ": "UTC",
+        "PYTHONUNBUFFERED": "1",
+        # The connector complains of a newer urllib3 at every import.
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def answers(memory: Memory, process: Running) -> bool:
+    """Whether the server on the port knows this stack's token, and is the process that was started."""
+    connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=2)
+    try:
+        connection.request("GET", "/shopstream/identity")
+        identity = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    expected = hashlib.sha256(memory.token.encode()).hexdigest()
+    return (
+        isinstance(identity, dict)
+        and identity.get("token_sha256") == expected
+        and identity.get("pid") == process.pid
+        and process.listens()
+    )
+
+
+def administration(database: str, integration: str, bucket: str) -> list[str]:
+    """The statements an administrator runs once; running them again changes nothing."""
+    return [
+        *(f"create warehouse if not exists {name} warehouse_size = xsmall auto_suspend = 60" for name in WAREHOUSES),
+        f"create database if not exists {database}",
+        *(f"create schema if not exists {database}.{name}" for name in SCHEMAS),
+        f"create storage integration if not exists {integration} type = external_stage storage_provider = 'S3' "
+        f"enabled = true storage_aws_role_arn = 'arn:aws:iam::000000000000:role/shopstream' "
+        f"storage_allowed_locations = ('s3://{bucket}/')",
+    ]
+
+
+def preload() -> None:
+    """Import the connector, which takes seconds, while the server starts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import snowflake.connector  # noqa: F401
+
+
+def bootstrap(home: Home, memory: Memory) -> None:
+    """Run the administrator's statements."""
+    preload()
+    import snowflake.connector
+
+    ours = environment(home, memory)
+    with (
+        snowflake.connector.connect(
+            account=ours["SNOWFLAKE_ACCOUNT"],
+            host=ours["SNOWFLAKE_HOST"],
+            port=int(ours["SNOWFLAKE_PORT"]),
+            protocol=ours["SNOWFLAKE_PROTOCOL"],
+            user=ours["SNOWFLAKE_USER"],
+            password=ours["SNOWFLAKE_PASSWORD"],
+            login_timeout=20,
+            network_timeout=30,
+            session_parameters={"CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        for statement in administration(
+            ours["SNOWFLAKE_DATABASE"], ours["SNOWFLAKE_STORAGE_INTEGRATION"], ours["SHOPSTREAM_LAKE_BUCKET"]
+        ):
+            cursor.execute(statement)

@@ -1,0 +1,90 @@
+"""A domain, as Dagster sees it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from shopstream_assets.platform.domain import Domain
+from shopstream_assets.platform.partitions import daily
+from shopstream_assets.platform.resources.object_store import ObjectStoreResource
+from shopstream_assets.platform.resources.on_demand import s3, snowflake
+from shopstream_assets.platform.resources.postgres import PostgresResource
+from shopstream_assets.platform.resources.warehouse import WarehouseResource
+from shopstream_assets.platform.settings import domain_settings
+from shopstream_assets.platform.source_assets import lake_asset, postgres_asset, postgres_spec, staging_asset
+from shopstream_assets.platform.source_checks import source_checks
+from shopstream_assets.platform.transform import dbt_definitions
+
+
+def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -> dg.Definitions:
+    """Every asset, check, job and resource of a domain.
+
+    Raises SettingsError when the environment does not say where the domain starts and what its source is.
+    """
+    settings = domain_settings(domain.name)
+    partitions = daily(settings.start_date)
+    simulated = settings.source_mode == "simulated"
+    return dg.Definitions(
+        assets=[
+            *(
+                postgres_asset(domain, table, settings, partitions)
+                if simulated
+                else postgres_spec(domain, table, partitions)
+                for table in domain.tables
+            ),
+            *(lake_asset(domain, table, partitions) for table in domain.tables),
+            *(staging_asset(domain, table, partitions) for table in domain.tables),
+            *dbt_definitions(domain.name, partitions),
+        ],
+        asset_checks=[source_checks(domain, settings), *checks],
+        jobs=[
+            dg.define_asset_job(
+                f"refresh_{domain.name}",
+                selection=dg.AssetSelection.all(),
+                description=f"Bring {domain.name} up to date: every layer, for the chosen days.",
+            )
+        ],
+        resources=resources(domain.name),
+        executor=dg.in_process_executor,
+    )
+
+
+SNOWFLAKE = {
+    "account": "SNOWFLAKE_ACCOUNT",
+    "user": "SNOWFLAKE_USER",
+    "database": "SNOWFLAKE_DATABASE",
+    "role": "SNOWFLAKE_ROLE",
+    "password": "SNOWFLAKE_PASSWORD",
+    "private_key_path": "SNOWFLAKE_PRIVATE_KEY_PATH",
+    "private_key_passphrase": "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+    "host": "SNOWFLAKE_HOST",
+    "port": "SNOWFLAKE_PORT",
+    "protocol": "SNOWFLAKE_PROTOCOL",
+    "storage_integration": "SNOWFLAKE_STORAGE_INTEGRATION",
+}
+REQUIRED = ("account", "user", "database")
+
+
+def resources(domain: str) -> Mapping[str, Any]:
+    """Connections, each by the names of its variables: a run reads their values, the UI shows only the names."""
+    prefix = domain.upper()
+    warehouse = WarehouseResource(
+        **{
+            field: dg.EnvVar(variable)
+            for field, variable in SNOWFLAKE.items()
+            if field in REQUIRED or os.environ.get(variable)
+        }
+    )
+    return {
+        "source": PostgresResource(
+            dsn=dg.EnvVar(f"{prefix}_POSTGRES_DSN"), schema_name=dg.EnvVar(f"{prefix}_POSTGRES_SCHEMA")
+        ),
+        "store": ObjectStoreResource(bucket=dg.EnvVar("SHOPSTREAM_LAKE_BUCKET")),
+        "warehouse": warehouse,
+        "snowflake": snowflake,
+        "s3": s3,
+    }

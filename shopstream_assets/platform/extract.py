@@ -1,0 +1,335 @@
+"""A window of changed rows, from Postgres to Arrow.
+
+One snapshot answers three questions: what the table looks like now, how many rows changed on each day, and which.
+Values that the next layer could not hold exactly (NaN, infinity, too many digits) and rows that break a rule are told
+apart by Postgres itself, so that the rows that travel need no second look.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.partitions import Window
+from shopstream_assets.platform.tables import (
+    BIGINT,
+    BOOLEAN,
+    DATE,
+    INTEGER,
+    JSON,
+    TEXT,
+    TIMESTAMP,
+    UUID,
+    Column,
+    ColumnType,
+    SourceTable,
+    quoted,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from adbc_driver_manager.dbapi import Connection
+
+BATCH_BYTES = 8 * 1024 * 1024
+
+# What a declared type can be read from without changing a value.
+WIDENINGS: Mapping[str, tuple[str, ...]] = {
+    "bigint": ("bigint", "integer", "smallint"),
+    "integer": ("integer", "smallint", "bigint"),
+    "numeric": ("numeric", "bigint", "integer", "smallint"),
+    "text": ("text", "character varying", "character", "citext", "uuid", "name", "enum"),
+    "boolean": ("boolean",),
+    "timestamptz": ("timestamp with time zone",),
+    "date": ("date",),
+    "uuid": ("uuid", "text", "character varying"),
+    "jsonb": ("jsonb", "json"),
+}
+# How a column that nobody declared travels; anything else goes as its text.
+UNDECLARED: Mapping[str, ColumnType] = {
+    "bigint": BIGINT,
+    "integer": INTEGER,
+    "smallint": INTEGER,
+    "boolean": BOOLEAN,
+    "timestamp with time zone": TIMESTAMP,
+    "date": DATE,
+    "uuid": UUID,
+    "jsonb": JSON,
+}
+
+
+class SchemaMismatch(Problem):
+    """The table cannot be read as declared: names the column and its type."""
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column as the catalogue of Postgres has it; `type` without its modifier, as "numeric"."""
+
+    name: str
+    type: str
+    modifier: str
+    not_null: bool
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Where the table differs from its declaration without stopping the extraction."""
+
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.dropped or self.widened)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{what}: {', '.join(names)}"
+            for what, names in (("added", self.added), ("dropped", self.dropped), ("widened", self.widened))
+            if names
+        ]
+        return "; ".join(parts) or "none"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a day of a table looked like: rows, newest cursor, and an order-free hash of (key, cursor)."""
+
+    rows: int
+    newest: dt.datetime | None
+    hash: int
+
+
+EMPTY = Fingerprint(rows=0, newest=None, hash=0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a table as it is now: its columns as they will travel, and the SQL that yields them."""
+
+    table: SourceTable
+    source: str
+    columns: tuple[Column, ...]
+    drift: Drift
+    select: tuple[str, ...]
+    reasons: tuple[tuple[str, str], ...]
+
+    @property
+    def valid(self) -> str:
+        """SQL condition that holds for the rows that may travel."""
+        return " and ".join(f"({sql})" for _, sql in self.reasons) or "true"
+
+    def within(self, window: Window) -> str:
+        """SQL condition on the cursor for the half-open window."""
+        cursor = quoted(self.table.cursor)
+        first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
+        return f"{cursor} >= {first} and {cursor} < {end}"
+
+
+def source_columns(connection: Connection, schema: str, table: str) -> list[SourceColumn]:
+    """The columns of a table in catalogue order; empty when there is no such table."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select a.attname::text,
+                   case t.typtype when 'e' then 'enum' else format_type(a.atttypid, null) end,
+                   format_type(a.atttypid, a.atttypmod), a.attnotnull
+            from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+            join pg_type t on t.oid = a.atttypid
+            where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
+              and a.attnum > 0 and not a.attisdropped
+            order by a.attnum
+            """,
+            (schema, table),
+        )
+        return [SourceColumn(*row) for row in cursor.fetchall()]
+
+
+def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
+    """Compare the table with its declaration and say how to read it.
+
+    Raises SchemaMismatch when there is no such table, its key or cursor is gone, or a type changed into one whose
+    values would not survive.
+    """
+    actual = {column.name: column for column in source_columns(connection, schema, table.name)}
+    if not actual:
+        raise SchemaMismatch(
+            f"Postgres has no table {schema}.{table.name} that this role can see.",
+            "create it, correct the schema setting, or grant SELECT on it.",
+        )
+    columns: list[Column] = []
+    select: list[str] = []
+    reasons: list[tuple[str, str]] = []
+    dropped, widened = [], []
+    for column in table.columns:
+        found = actual.pop(column.name, None)
+        if found is None:
+            if column.name == table.cursor or column.name in table.primary_key:
+                raise SchemaMismatch(
+                    f"column {column.name} is gone from {schema}.{table.name}, and it is its key or cursor.",
+                    "restore or rename it back, or change the declaration of the table.",
+                )
+            dropped.append(column.name)
+            columns.append(replace(column, nullable=True))
+            select.append(f"{_read('null', column.type, 'unknown')} as {quoted(column.name)}")
+            continue
+        if found.type not in WIDENINGS[column.type.name]:
+            raise SchemaMismatch(
+                f"column {column.name} is now {found.modifier}, declared {column.type.postgres}.",
+                "change the type back, or declare the new one and rebuild the table from its first partition.",
+            )
+        carried = column
+        if column.type == INTEGER and found.type == "bigint":
+            carried = replace(column, type=BIGINT)
+            widened.append(column.name)
+        columns.append(carried)
+        select.append(f"{_read(quoted(column.name), carried.type, found.type)} as {quoted(column.name)}")
+        reasons.extend(_rules(column, found))
+    for found in actual.values():
+        kind = UNDECLARED.get(found.type, TEXT)
+        column = Column(found.name, kind, "Not declared; found in the source.", nullable=True)
+        columns.append(column)
+        select.append(f"{_read(quoted(found.name), kind, found.type)} as {quoted(found.name)}")
+        reasons.extend(_rules(column, found))
+    reasons.extend(
+        (rule.name, f"({rule.sql}) is not false") for rule in table.rules if not set(dropped) & set(rule.columns)
+    )
+    return Reading(
+        table=table,
+        source=f"{quoted(schema)}.{quoted(table.name)}",
+        columns=tuple(columns),
+        drift=Drift(added=tuple(actual), dropped=tuple(dropped), widened=tuple(widened)),
+        select=tuple(select),
+        reasons=tuple(reasons),
+    )
+
+
+def _read(value: str, kind: ColumnType, found: str) -> str:
+    """SQL that hands a value over in a type that ADBC carries exactly."""
+    if kind.name == "numeric":
+        # ADBC has no exact numeric: the value travels as an integer of its smallest unit, see `_exact`.
+        return f"({value} * {10 ** (kind.scale or 0)})::int8"
+    target = {"text": "text", "uuid": "text", "jsonb": "text", "integer": "int4", "bigint": "int8"}.get(kind.name)
+    if target and found != {"int4": "integer", "int8": "bigint"}.get(target, target):
+        return f"{value}::{target}"
+    return value if found != "unknown" else f"{value}::{kind.postgres}"
+
+
+def _rules(column: Column, found: SourceColumn) -> Iterator[tuple[str, str]]:
+    """(reason, SQL condition) for whatever the catalogue does not guarantee about a column."""
+    name, kind = quoted(column.name), column.type
+    if not column.nullable and not found.not_null:
+        yield f"{column.name} is null", f"{name} is not null"
+    if kind.name == "numeric":
+        limit = 10 ** ((kind.precision or 0) - (kind.scale or 0))
+        # NaN is greater than every number and infinity is no number: one range leaves both outside.
+        in_range = f"{name} > -{limit} and {name} < {limit}"
+        if found.modifier != kind.postgres and found.type == "numeric":
+            in_range += f" and {name} = round({name}, {kind.scale})"
+        yield f"{column.name} does not fit {kind.postgres}", f"({in_range}) is not false"
+    if kind.name in ("timestamptz", "date"):
+        in_range = f"{name} >= '0001-01-01' and {name} < '9999-12-31'"
+        yield f"{column.name} is not a time between the years 1 and 9999", f"({in_range}) is not false"
+    if column.values:
+        accepted = ", ".join("'" + value.replace("'", "''") + "'" for value in column.values)
+        yield f"{column.name} is not one of {', '.join(column.values)}", f"({name}::text in ({accepted})) is not false"
+    if column.minimum is not None:
+        yield f"{column.name} is below {column.minimum}", f"({name} >= {column.minimum}) is not false"
+
+
+def fingerprints(connection: Connection, table: SourceTable, schema: str, window: Window) -> dict[dt.date, Fingerprint]:
+    """What each day of the window looks like in the source; days without rows are left out. One indexed query."""
+    cursor_column = quoted(table.cursor)
+    key = ", ".join(quoted(name) for name in (*table.primary_key, table.cursor))
+    first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            select ({cursor_column} at time zone 'UTC')::date, count(*), max({cursor_column}),
+                   bit_xor(hash_record_extended(row({key}), 0))
+            from {quoted(schema)}.{quoted(table.name)}
+            where {cursor_column} >= {first} and {cursor_column} < {end}
+            group by 1
+            """
+        )
+        return {day: Fingerprint(rows, newest, value) for day, rows, newest, value in cursor.fetchall()}
+
+
+def unpartitioned(connection: Connection, table: SourceTable, schema: str, start_date: dt.date) -> dict[str, int]:
+    """Rows that no partition will ever hold, by reason; empty when every row has its day."""
+    cursor_column = quoted(table.cursor)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            select count(*) filter (where {cursor_column} is null),
+                   count(*) filter (where not isfinite({cursor_column})),
+                   count(*) filter (where isfinite({cursor_column}))
+            from {quoted(schema)}.{quoted(table.name)}
+            where {cursor_column} is null or {cursor_column} = 'infinity'
+               or {cursor_column} < timestamptz '{start_date} 00:00:00+00'
+            """
+        )
+        null, infinite, early = cursor.fetchone() or (0, 0, 0)
+    found = {
+        f"{table.cursor} is null": null,
+        f"{table.cursor} is infinite": infinite,
+        f"{table.cursor} is before {start_date}": early,
+    }
+    return {reason: rows for reason, rows in found.items() if rows}
+
+
+def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[pa.RecordBatch]:
+    """The valid rows of the window in the carried types, ordered by cursor, then key. One scan, bounded batches."""
+    import pyarrow as pa
+
+    # A name of the select list hides the column of the same name in `order by`, so the table is named.
+    order = ", ".join(f"t.{quoted(name)}" for name in (reading.table.cursor, *reading.table.primary_key))
+    with connection.cursor() as cursor:
+        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+        cursor.execute(
+            f"select {', '.join(reading.select)} from {reading.source} as t "
+            f"where {reading.within(window)} and {reading.valid} order by {order}"
+        )
+        for batch in cursor.fetch_record_batch():
+            if batch.num_rows:
+                yield pa.RecordBatch.from_arrays(
+                    [_exact(batch.column(n), column.type) for n, column in enumerate(reading.columns)],
+                    schema=carried_schema(reading.columns),
+                )
+
+
+def carried_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """Arrow schema of columns as they travel. Nullability is left to the checks, which can say why."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(column.name, column.type.arrow) for column in columns])
+
+
+def _exact(values: pa.Array, kind: ColumnType) -> pa.Array:
+    """The column in its declared type; a decimal arrives as an integer of its smallest unit."""
+    import pyarrow as pa
+
+    if kind.name == "numeric":
+        return values.cast(pa.decimal128(19, 0)).view(kind.arrow)
+    return values if values.type == kind.arrow else values.cast(kind.arrow)
+
+
+def rejected(connection: Connection, reading: Reading, window: Window) -> Iterator[tuple[dt.date, str, str]]:
+    """The rows of the window that must not travel: (day, reasons, the whole row as JSON)."""
+    cases = ", ".join(
+        f"case when not ({sql}) then '{reason.replace(chr(39), chr(39) * 2)}' end" for reason, sql in reading.reasons
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"select ({quoted(reading.table.cursor)} at time zone 'UTC')::date, "
+            f"array_to_string(array[{cases}], '; '), to_jsonb(t)::text "
+            f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
+            f"order by {quoted(reading.table.cursor)}"
+        )
+        for batch in cursor.fetch_record_batch():
+            for row in batch.to_pylist():
+                day, reasons, content = row.values()
+                yield day, reasons, content

@@ -1,0 +1,103 @@
+"""The bucket of the lake, over boto3; errors say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from shopstream_assets.platform.errors import ServiceError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# Uploads and downloads in flight at once: small objects wait for the network, not for a core.
+CONCURRENCY = 16
+
+
+class ObjectMissing(Exception):
+    """There is no object under that key."""
+
+
+class ObjectStoreResource(dg.ConfigurableResource):
+    """One S3 bucket. Credentials, region and endpoint are those of any AWS tool (environment, profile, role)."""
+
+    bucket: str = Field(description="Bucket of the lake.")
+
+    _client: S3Client | None = PrivateAttr(default=None)
+
+    @property
+    def client(self) -> S3Client:
+        """The boto3 client, made once; safe for threads."""
+        if self._client is None:
+            import boto3
+            from botocore.config import Config
+
+            config = Config(
+                connect_timeout=10,
+                read_timeout=60,
+                retries={"mode": "standard", "total_max_attempts": 4},
+                max_pool_connections=CONCURRENCY,
+            )
+            self._client = boto3.client("s3", config=config)
+        return self._client
+
+    def put(self, key: str, content: bytes, content_type: str) -> str:
+        """Store an object and return its ETag. S3 refuses content that does not arrive whole (a checksum travels)."""
+        with self._errors(key):
+            return self.client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=content_type)["ETag"]
+
+    def get(self, key: str) -> bytes:
+        """The content of an object; ObjectMissing where there is none."""
+        with self._errors(key):
+            return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def listed(self, prefix: str, start_after: str = "", until: str | None = None) -> Iterator[tuple[str, int, str]]:
+        """(key, bytes, ETag) of the objects under a prefix in key order, from after `start_after` to before `until`."""
+        with self._errors(prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, StartAfter=start_after
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    if until is not None and item["Key"] >= until:
+                        return
+                    yield item["Key"], item["Size"], item["ETag"]
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in ("NoSuchKey", "404"):
+                raise ObjectMissing(key) from None
+            raise self._refused(code, key, error) from None
+        except BotoCoreError as error:
+            raise ServiceError(
+                f"S3 did not answer for s3://{self.bucket}/{key} ({error}).",
+                "check AWS_ENDPOINT_URL, the network and the credentials' source (`shopstream doctor`).",
+                retry=True,
+            ) from None
+
+    def _refused(self, code: str, key: str, error: Exception) -> ServiceError:
+        if code == "NoSuchBucket":
+            return ServiceError(
+                f"the bucket {self.bucket} does not exist.",
+                "create it, or correct SHOPSTREAM_LAKE_BUCKET.",
+                retry=False,
+            )
+        if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
+            return ServiceError(
+                f"S3 denied access to s3://{self.bucket}/{key} ({code}).",
+                "correct the AWS credentials, or grant s3:GetObject, s3:PutObject and s3:ListBucket on the bucket.",
+                retry=False,
+            )
+        return ServiceError(
+            f"S3 failed for s3://{self.bucket}/{key} ({error}).", "read the message and try again.", retry=True
+        )

@@ -1,0 +1,356 @@
+"""A declared table as three assets: Postgres, lake and staging."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from shopstream_assets.platform import extract, staging
+from shopstream_assets.platform.domain import Domain
+from shopstream_assets.platform.errors import Problem, told_from
+from shopstream_assets.platform.lake import (
+    Manifest,
+    ManifestColumn,
+    damaged_objects,
+    lake_writer,
+    partition_prefix,
+    read_manifests,
+)
+from shopstream_assets.platform.partitions import ONE_DAY, Window
+from shopstream_assets.platform.resources.object_store import ObjectStoreResource
+from shopstream_assets.platform.resources.postgres import PostgresResource
+from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.settings import DomainSettings
+from shopstream_assets.platform.simulate import play
+from shopstream_assets.platform.tables import SourceTable
+
+# One run over a whole range, for every asset of the chain: assets with different policies are split into runs.
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+# Only what may pass by itself is tried again: LayerError says which.
+RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+
+
+def asset_key(domain: str, layer: str, table: str) -> dg.AssetKey:
+    """Key of a table in a layer: domain/layer/table."""
+    return dg.AssetKey([domain, layer, table])
+
+
+def _column_schema(table: SourceTable, layer: str) -> dg.TableSchema:
+    columns = [
+        dg.TableColumn(
+            name=column.name,
+            type=column.type.postgres if layer == "postgres" else column.type.snowflake,
+            description=column.description,
+            constraints=dg.TableColumnConstraints(
+                nullable=column.nullable,
+                unique=(column.name,) == table.primary_key,
+                other=[f"one of {', '.join(column.values)}"] if column.values else None,
+            ),
+            tags={"pii": ""} if column.pii else None,
+        )
+        for column in table.columns
+    ]
+    if layer == "staging":
+        columns += [dg.TableColumn(name=name, type=kind) for name, kind in staging.ADDED_COLUMNS.items()]
+    return dg.TableSchema(columns=columns)
+
+
+def _spec(domain: Domain, layer: str, table: SourceTable, **changes: Any) -> dict[str, Any]:
+    return {
+        "key": asset_key(domain.name, layer, table.name),
+        "group_name": f"{domain.name}_{layer}",
+        "owners": [table.owner],
+        **changes,
+    }
+
+
+def _declared_metadata(domain: Domain, layer: str, table: SourceTable, location: str) -> dict[str, Any]:
+    lineage = {
+        column.name: [dg.TableColumnDep(asset_key(domain.name, _BEFORE[layer], table.name), column.name)]
+        for column in table.columns
+        if layer in _BEFORE
+    }
+    return {
+        "dagster/table_name": location,
+        "dagster/column_schema": _column_schema(table, layer),
+        **({"dagster/column_lineage": dg.TableColumnLineage(lineage)} if lineage else {}),
+    }
+
+
+_BEFORE = {"lake": "postgres", "staging": "lake"}
+
+
+def postgres_spec(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
+    """The source table as an asset; in live mode it is all there is, the table being the user's."""
+    return dg.AssetSpec(
+        **_spec(domain, "postgres", table),
+        description=f"{table.grain} {table.description} A partition holds the rows last changed on its day (UTC).",
+        kinds={"postgres"},
+        partitions_def=partitions,
+        metadata=_declared_metadata(domain, "postgres", table, table.name),
+    )
+
+
+def postgres_asset(
+    domain: Domain, table: SourceTable, settings: DomainSettings, partitions: dg.PartitionsDefinition
+) -> dg.AssetsDefinition:
+    """The source table in simulated mode: materializing a day plays it."""
+
+    @dg.multi_asset(
+        specs=[postgres_spec(domain, table, partitions)],
+        name=f"{domain.name}__postgres__{table.name}",
+        backfill_policy=SINGLE_RUN,
+        retry_policy=RETRY,
+    )
+    def simulated(context: dg.AssetExecutionContext, source: PostgresResource) -> dg.MaterializeResult:
+        window = Window.of(context)
+        with told_from("postgres", table.name, window, "playing the simulated store"):
+            with source.transaction() as connection:
+                rows = play(connection, domain.simulator(settings), table, source.schema_name, window.first, window.end)
+            with source.snapshot() as connection:
+                found = extract.fingerprints(connection, table, source.schema_name, window)
+        for day in window.days:
+            context.add_asset_metadata(
+                {"dagster/partition_row_count": found.get(day, extract.EMPTY).rows}, partition_key=day.isoformat()
+            )
+        return dg.MaterializeResult(metadata={"played_rows": rows})
+
+    return simulated
+
+
+def lake_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The table's changed rows as Parquet objects in the lake."""
+    key = asset_key(domain.name, "lake", table.name)
+
+    @dg.multi_asset(
+        specs=[
+            dg.AssetSpec(
+                **_spec(domain, "lake", table, deps=[asset_key(domain.name, "postgres", table.name)]),
+                description=f"{table.grain} Rows that changed on the partition's day (UTC), as immutable Parquet "
+                "objects behind a manifest; rows that break a rule are in quarantine, counted.",
+                kinds={"s3", "parquet"},
+                partitions_def=partitions,
+                metadata=_declared_metadata(domain, "lake", table, table.lake_prefix),
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "rows_accounted_for",
+                asset=key,
+                blocking=True,
+                description="Rows of the source = rows in objects + quarantined rows, on every day of the window.",
+            ),
+            dg.AssetCheckSpec(
+                "objects_as_written",
+                asset=key,
+                blocking=True,
+                description="Each object in the manifests is there with its size and checksum.",
+            ),
+            dg.AssetCheckSpec(
+                "schema_as_declared",
+                asset=key,
+                description="The source has the declared columns; added and dropped ones travel but are reported.",
+            ),
+            dg.AssetCheckSpec("nothing_quarantined", asset=key, description="No row broke a rule."),
+        ],
+        name=f"{domain.name}__lake__{table.name}",
+        backfill_policy=SINGLE_RUN,
+        retry_policy=RETRY,
+    )
+    def lake(
+        context: dg.AssetExecutionContext, source: PostgresResource, store: ObjectStoreResource
+    ) -> dg.MaterializeResult:
+        window = Window.of(context)
+        with told_from("lake", table.name, window, "extracting changed rows to the lake"):
+            drift, manifests = extract_to_lake(source, store, table, window)
+            damage = list(damaged_objects(store, table, window, manifests.values()))
+        for day, manifest in manifests.items():
+            context.add_asset_metadata(
+                {
+                    "dagster/partition_row_count": manifest.rows,
+                    "size_bytes": manifest.bytes,
+                    "quarantined_rows": manifest.quarantined_rows,
+                    "dagster/uri": f"s3://{store.bucket}/{partition_prefix(table, day)}",
+                },
+                partition_key=day.isoformat(),
+            )
+        return dg.MaterializeResult(
+            check_results=[
+                _rows_accounted_for(key, manifests),
+                dg.AssetCheckResult(
+                    check_name="objects_as_written",
+                    asset_key=key,
+                    passed=not damage,
+                    description="; ".join(damage[:5]) or None,
+                    metadata={"objects": sum(len(manifest.objects) for manifest in manifests.values())},
+                ),
+                dg.AssetCheckResult(
+                    check_name="schema_as_declared",
+                    asset_key=key,
+                    passed=not drift,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=f"columns of the source that differ from the declaration: {drift}" if drift else None,
+                ),
+                _nothing_quarantined(key, store, table, manifests.values()),
+            ]
+        )
+
+    return lake
+
+
+def extract_to_lake(
+    source: PostgresResource, store: ObjectStoreResource, table: SourceTable, window: Window
+) -> tuple[extract.Drift, dict[dt.date, Manifest]]:
+    """Read the window in one snapshot, write its objects, publish its manifests; returns the drift and manifests.
+
+    Raises Problem, leaving every earlier manifest in force, when a service fails or the table cannot be read.
+    """
+    with source.snapshot() as connection, lake_writer(store, table) as writer:
+        extracted_at = dt.datetime.now(dt.UTC)
+        reading = extract.plan(connection, table, source.schema_name)
+        counted = extract.fingerprints(connection, table, source.schema_name, window)
+        writer.write(extract.scan(connection, reading, window))
+        if sum(day.rows for day in counted.values()) != sum(day.rows for day in writer.days.values()):
+            writer.quarantine(extract.rejected(connection, reading, window))
+        columns = tuple(ManifestColumn(name=column.name, type=column.type.snowflake) for column in reading.columns)
+        return reading.drift, writer.publish(window, counted, columns, reading.drift, extracted_at)
+
+
+def _rows_accounted_for(key: dg.AssetKey, manifests: Mapping[dt.date, Manifest]) -> dg.AssetCheckResult:
+    lost = {
+        str(day): manifest.source_rows - manifest.rows - manifest.quarantined_rows
+        for day, manifest in manifests.items()
+        if manifest.source_rows != manifest.rows + manifest.quarantined_rows
+    }
+    return dg.AssetCheckResult(
+        check_name="rows_accounted_for",
+        asset_key=key,
+        passed=not lost,
+        metadata={
+            "source_rows": sum(manifest.source_rows for manifest in manifests.values()),
+            "lake_rows": sum(manifest.rows for manifest in manifests.values()),
+            "quarantined_rows": sum(manifest.quarantined_rows for manifest in manifests.values()),
+            **({"lost_rows_by_day": dg.MetadataValue.json(lost)} if lost else {}),
+        },
+    )
+
+
+def _nothing_quarantined(
+    key: dg.AssetKey, store: ObjectStoreResource, table: SourceTable, manifests: Iterable[Manifest]
+) -> dg.AssetCheckResult:
+    rows = {str(m.partition): m.quarantined_rows for m in manifests if m.quarantined_rows}
+    return dg.AssetCheckResult(
+        check_name="nothing_quarantined",
+        asset_key=key,
+        passed=not rows,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{sum(rows.values())} rows of {table.name} broke a rule and are kept in "
+            f"s3://{store.bucket}/{table.quarantine_prefix}/ with their reasons. Next: correct them in the source; "
+            "their new version travels with the day of the correction."
+            if rows
+            else None
+        ),
+        metadata={"rows_by_day": dg.MetadataValue.json(rows)} if rows else {},
+    )
+
+
+def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The table's log of changes in Snowflake."""
+    key = asset_key(domain.name, "staging", table.name)
+
+    @dg.multi_asset(
+        specs=[
+            dg.AssetSpec(
+                **_spec(domain, "staging", table, deps=[asset_key(domain.name, "lake", table.name)]),
+                description=f"One row per version of: {table.grain[0].lower()}{table.grain[1:]} "
+                "The log of its changes; a partition is replaced whole.",
+                kinds={"snowflake"},
+                partitions_def=partitions,
+                metadata=_declared_metadata(domain, "staging", table, f"STAGING.{table.staging_table}"),
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "rows_as_in_manifest",
+                asset=key,
+                blocking=True,
+                description="Each partition has exactly the rows that its manifest names.",
+            ),
+            dg.AssetCheckSpec(
+                "keys_unique_and_not_null",
+                asset=key,
+                blocking=True,
+                description="Within a partition no key is null or occurs twice.",
+            ),
+        ],
+        name=f"{domain.name}__staging__{table.name}",
+        backfill_policy=SINGLE_RUN,
+        retry_policy=RETRY,
+    )
+    def stage(
+        context: dg.AssetExecutionContext, store: ObjectStoreResource, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult:
+        window = Window.of(context)
+        with told_from("staging", table.name, window, "loading the lake's partitions"):
+            manifests, staged = load_from_lake(store, warehouse, table, window)
+        for day, rows in staged.items():
+            context.add_asset_metadata(
+                {"dagster/partition_row_count": rows.rows, "size_bytes": manifests[day].bytes},
+                partition_key=day.isoformat(),
+            )
+        repeated = {str(day): found.rows - found.keys for day, found in staged.items() if found.rows != found.keys}
+        return dg.MaterializeResult(
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="rows_as_in_manifest",
+                    asset_key=key,
+                    passed=all(staged[day].rows == manifest.rows for day, manifest in manifests.items()),
+                    metadata={"rows": sum(found.rows for found in staged.values())},
+                ),
+                dg.AssetCheckResult(
+                    check_name="keys_unique_and_not_null",
+                    asset_key=key,
+                    passed=not repeated,
+                    description=f"rows with a null or repeated {', '.join(table.primary_key)}: {repeated}"
+                    if repeated
+                    else None,
+                ),
+            ]
+        )
+
+    return stage
+
+
+def load_from_lake(
+    store: ObjectStoreResource, warehouse: WarehouseResource, table: SourceTable, window: Window
+) -> tuple[dict[dt.date, Manifest], dict[dt.date, staging.StagedDay]]:
+    """Replace the window's partitions in staging by what the lake's manifests name.
+
+    Raises Problem, leaving staging as it was, when a manifest or object is missing or damaged or a service fails.
+    """
+    manifests = dict(_required_manifests(store, table, window))
+    damage = list(damaged_objects(store, table, window, manifests.values()))
+    if damage:
+        raise Problem(
+            f"the lake is damaged: {'; '.join(damage[:5])}{' ...' if len(damage) > 5 else ''}.",
+            f"materialize lake/{table.name} for these partitions again; the source still has the rows.",
+        )
+    with warehouse.connection(LOADING) as session:
+        staging.create_stage(session, warehouse.database, store.bucket, warehouse.storage_integration)
+        staging.create_staging_table(session, warehouse.database, table, manifests.values())
+        return manifests, staging.replace_partitions(session, warehouse.database, table, window, manifests)
+
+
+def _required_manifests(
+    store: ObjectStoreResource, table: SourceTable, window: Window
+) -> Iterator[tuple[dt.date, Manifest]]:
+    found = read_manifests(store, table, window.days)
+    missing = [day for day, manifest in found.items() if manifest is None]
+    if missing:
+        raise Problem(
+            f"{len(missing)} of {len(found)} partitions have no manifest in the lake, the first is {missing[0]}.",
+            f"materialize lake/{table.name} for {Window(missing[0], missing[-1] + ONE_DAY)} first.",
+        )
+    yield from ((day, manifest) for day, manifest in found.items() if manifest is not None)

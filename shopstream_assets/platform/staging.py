@@ -1,0 +1,155 @@
+"""The lake's partitions as a log of changes in Snowflake, replaced by partition in one transaction.
+
+Re-staging any partition any number of times, in any order, gives the same table; a reader sees the old rows or the
+new ones, never a mixture.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.lake import PARTITION_COLUMN, Manifest
+from shopstream_assets.platform.partitions import Window
+from shopstream_assets.platform.tables import SourceTable, quoted
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
+    from snowflake.connector.cursor import SnowflakeCursor
+
+# Snowflake takes at most this many names in FILES.
+FILES_PER_COPY = 1000
+# What staging adds to the columns of the source.
+ADDED_COLUMNS = {
+    PARTITION_COLUMN: "date",
+    "_source_file": "varchar",
+    "_source_row": "number(38,0)",
+    "_loaded_at": "timestamp_ntz(6)",
+}
+METADATA = (
+    "_source_file = metadata$filename, _source_row = metadata$file_row_number, _loaded_at = metadata$start_scan_time"
+)
+
+
+class StagedCountMismatch(Problem):
+    """COPY loaded other rows than the manifests name; the transaction was rolled back."""
+
+
+@dataclass(frozen=True)
+class StagedDay:
+    """A partition as it lies in staging: its rows and how many distinct keys they have."""
+
+    rows: int
+    keys: int
+
+
+def snowflake_name(name: str) -> str:
+    """The quoted Snowflake identifier for a name of the source: what the name unquoted would mean there."""
+    return quoted(name.upper())
+
+
+def staging_relation(database: str, table: SourceTable) -> str:
+    """Fully qualified name of the table's log of changes."""
+    return f"{snowflake_name(database)}.STAGING.{snowflake_name(table.staging_table)}"
+
+
+def stage_relation(database: str) -> str:
+    """Fully qualified name of the external stage over the lake's bucket."""
+    return f"{snowflake_name(database)}.RAW.LAKE"
+
+
+def create_stage(session: SnowflakeConnection, database: str, bucket: str, integration: str) -> None:
+    """Make the stage over the bucket, if it is not there."""
+    location = f"s3://{bucket}/".replace("'", "''")
+    credentials = f" storage_integration = {snowflake_name(integration)}" if integration else ""
+    with session.cursor() as cursor:
+        cursor.execute(
+            f"create stage if not exists {stage_relation(database)} url = '{location}'{credentials} "
+            "comment = 'The lake; loaded through manifests only.'"
+        )
+
+
+def create_staging_table(
+    session: SnowflakeConnection, database: str, table: SourceTable, manifests: Collection[Manifest]
+) -> tuple[str, ...]:
+    """Make the staging table as declared and add the columns that the manifests have beyond it; returns those added.
+
+    DDL commits by itself in Snowflake, so this comes before the transaction that loads.
+    """
+    relation = staging_relation(database, table)
+    declared = {column.name: column.type.snowflake for column in table.columns} | ADDED_COLUMNS
+    columns = ", ".join(f"{snowflake_name(name)} {kind}" for name, kind in declared.items())
+    with session.cursor() as cursor:
+        cursor.execute(f"create table if not exists {relation} ({columns})")
+        cursor.execute(f"select * from {relation} limit 0")
+        present = {column.name for column in cursor.description}
+        wanted = {column.name: column.type for manifest in manifests for column in manifest.columns} | ADDED_COLUMNS
+        missing = {name: kind for name, kind in wanted.items() if name.upper() not in present}
+        for name, kind in missing.items():
+            cursor.execute(f"alter table {relation} add column {snowflake_name(name)} {kind}")
+    return tuple(missing)
+
+
+def replace_partitions(
+    session: SnowflakeConnection,
+    database: str,
+    table: SourceTable,
+    window: Window,
+    manifests: Mapping[dt.date, Manifest],
+) -> dict[dt.date, StagedDay]:
+    """Replace the window's partitions by what its manifests name, in one transaction.
+
+    Raises StagedCountMismatch, leaving the table as it was, when the rows loaded are not those of the manifests.
+    """
+    relation = staging_relation(database, table)
+    keys = [item.key for manifest in manifests.values() for item in manifest.objects]
+    with session.cursor() as cursor:
+        cursor.execute("begin")
+        try:
+            cursor.execute(
+                f"delete from {relation} where {snowflake_name(PARTITION_COLUMN)} >= %s "
+                f"and {snowflake_name(PARTITION_COLUMN)} < %s",
+                (window.first, window.end),
+            )
+            for first in range(0, len(keys), FILES_PER_COPY):
+                _copy(cursor, relation, stage_relation(database), keys[first : first + FILES_PER_COPY])
+            staged = _staged(cursor, relation, table, window)
+            for day, manifest in manifests.items():
+                rows = staged[day].rows
+                if rows != manifest.rows:
+                    raise StagedCountMismatch(
+                        f"{day} has {rows} rows after COPY, its manifest says {manifest.rows}; rolled back.",
+                        "materialize the lake's partition again, then this one.",
+                    )
+            cursor.execute("commit")
+        except BaseException:
+            # A connection that broke has rolled back by itself; any other is asked to.
+            if not session.is_closed():
+                cursor.execute("rollback")
+            raise
+    return staged
+
+
+def _copy(cursor: SnowflakeCursor, relation: str, stage: str, keys: list[str]) -> None:
+    files = ", ".join("'" + key.replace("\\", "\\\\").replace("'", "''") + "'" for key in keys)
+    # FORCE: a partition that is staged again names objects that the load history has seen, after they were deleted.
+    cursor.execute(
+        f"copy into {relation} from @{stage} files = ({files}) "
+        "file_format = (type = parquet use_logical_type = true) match_by_column_name = case_insensitive "
+        f"include_metadata = ({METADATA}) on_error = abort_statement force = true"
+    )
+
+
+def _staged(cursor: SnowflakeCursor, relation: str, table: SourceTable, window: Window) -> dict[dt.date, StagedDay]:
+    partition = snowflake_name(PARTITION_COLUMN)
+    key = ", ".join(snowflake_name(name) for name in table.primary_key)
+    cursor.execute(
+        f"select {partition}, count(*), count(distinct {key}) from {relation} "
+        f"where {partition} >= %s and {partition} < %s group by {partition}",
+        (window.first, window.end),
+    )
+    found = {day: StagedDay(rows, keys) for day, rows, keys in cursor.fetchall()}
+    return {day: found.get(day, StagedDay(0, 0)) for day in window.days}

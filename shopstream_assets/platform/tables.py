@@ -1,0 +1,191 @@
+"""The one declaration of a source table, from which everything else about it follows.
+
+A `SourceTable` yields the Postgres DDL of the demo, the Arrow schema of its lake objects, the staging DDL, the rules
+that send a row to quarantine, the assets and their checks. Adding a table to the platform is adding one declaration.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TypeName = Literal["bigint", "integer", "numeric", "text", "boolean", "timestamptz", "date", "uuid", "jsonb"]
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """A type in the three systems a column passes through. Times are UTC with microseconds everywhere."""
+
+    name: TypeName
+    precision: int | None = None
+    scale: int | None = None
+
+    @property
+    def postgres(self) -> str:
+        """As written in Postgres DDL."""
+        return f"numeric({self.precision},{self.scale})" if self.name == "numeric" else self.name
+
+    @property
+    def snowflake(self) -> str:
+        """As written in Snowflake DDL. Timestamps carry no zone there: every session and every value is UTC."""
+        if self.name == "numeric":
+            return f"number({self.precision},{self.scale})"
+        return {
+            "bigint": "number(38,0)",
+            "integer": "number(38,0)",
+            "text": "varchar",
+            "boolean": "boolean",
+            "timestamptz": "timestamp_ntz(6)",
+            "date": "date",
+            "uuid": "varchar",
+            "jsonb": "varchar",
+        }[self.name]
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """As stored in Parquet."""
+        import pyarrow as pa
+
+        if self.name == "numeric":
+            return pa.decimal128(self.precision, self.scale)
+        return {
+            "bigint": pa.int64(),
+            "integer": pa.int32(),
+            "text": pa.string(),
+            "boolean": pa.bool_(),
+            "timestamptz": pa.timestamp("us", tz="UTC"),
+            "date": pa.date32(),
+            "uuid": pa.string(),
+            "jsonb": pa.string(),
+        }[self.name]
+
+
+BIGINT = ColumnType("bigint")
+INTEGER = ColumnType("integer")
+TEXT = ColumnType("text")
+BOOLEAN = ColumnType("boolean")
+TIMESTAMP = ColumnType("timestamptz")
+DATE = ColumnType("date")
+UUID = ColumnType("uuid")
+JSON = ColumnType("jsonb")
+
+
+def numeric(precision: int, scale: int) -> ColumnType:
+    """An exact decimal of at most 18 digits, `scale` of them after the point."""
+    if not 0 <= scale <= precision <= 18:
+        raise ValueError(f"numeric({precision},{scale}): the platform carries decimals of at most 18 digits exactly")
+    return ColumnType("numeric", precision, scale)
+
+
+MONEY = numeric(12, 2)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a source table.
+
+    `values` and `minimum` are rules: a row that breaks one is quarantined. `references` names the parent as
+    "table.column"; orphans are reported, never dropped.
+    """
+
+    name: str
+    type: ColumnType
+    description: str
+    nullable: bool = False
+    pii: bool = False
+    values: tuple[str, ...] = ()
+    minimum: int | None = None
+    references: str | None = None
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """A condition over `columns` of one row, in Postgres SQL, that must not be false.
+
+    `name` says what is wrong with a row that breaks it, as quarantine shows it.
+    """
+
+    name: str
+    sql: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A table of an operational Postgres database, and how it is to travel.
+
+    `cursor` is the timestamptz column whose UTC day is the row's partition: `updated_at`, or `occurred_at` where rows
+    are only ever appended. `freshness` is how old the newest change may be before the table counts as stale.
+    """
+
+    name: str
+    grain: str
+    description: str
+    columns: tuple[Column, ...]
+    owner: str
+    cursor: str = "updated_at"
+    append_only: bool = False
+    primary_key: tuple[str, ...] = ("id",)
+    zone: str = "postgres"
+    freshness: dt.timedelta = dt.timedelta(hours=36)
+    rules: tuple[RowRule, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        for name in (*self.primary_key, self.cursor):
+            if name not in names:
+                raise ValueError(f"table {self.name}: {name!r} is a key or cursor but not a declared column")
+        if len(set(names)) != len(names):
+            raise ValueError(f"table {self.name}: a column is declared twice")
+        if self.column(self.cursor).type != TIMESTAMP:
+            raise ValueError(f"table {self.name}: its cursor {self.cursor!r} must be a timestamptz")
+
+    def column(self, name: str) -> Column:
+        """The column of that name; KeyError where there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"table {self.name} declares no column {name!r}")
+
+    @property
+    def staging_table(self) -> str:
+        """Name of the Snowflake table that holds the log of its changes."""
+        return f"STG_{self.name.upper()}"
+
+    @property
+    def lake_prefix(self) -> str:
+        """Folder of its objects in the lake, without a slash at the end."""
+        return f"raw/{self.zone}/{self.name}"
+
+    @property
+    def quarantine_prefix(self) -> str:
+        """Folder of the rows that could not travel, without a slash at the end."""
+        return f"quarantine/{self.name}"
+
+
+def quoted(identifier: str) -> str:
+    """A Postgres or Snowflake identifier, quoted so that any character in it is itself."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def arrow_schema(table: SourceTable) -> pa.Schema:
+    """The Arrow schema of the table's columns, in declared order."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(c.name, c.type.arrow, nullable=c.nullable) for c in table.columns])
+
+
+def postgres_ddl(table: SourceTable, schema: str) -> Sequence[str]:
+    """Statements that create the table in an empty Postgres schema, indexed on its cursor."""
+    target = f"{quoted(schema)}.{quoted(table.name)}"
+    lines = [f"{quoted(c.name)} {c.type.postgres}{'' if c.nullable else ' not null'}" for c in table.columns]
+    lines.append(f"primary key ({', '.join(quoted(name) for name in table.primary_key)})")
+    return [
+        f"create table if not exists {target} ({', '.join(lines)})",
+        f"create index if not exists {quoted(f'{table.name}_{table.cursor}_idx')} on {target} ({quoted(table.cursor)})",
+    ]

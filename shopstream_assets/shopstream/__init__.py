@@ -1,0 +1,1 @@
+"""ShopStream, an e-commerce SaaS: its tables, the simulator that plays its store, and its dbt models."""

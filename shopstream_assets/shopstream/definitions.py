@@ -1,0 +1,21 @@
+"""The code location `shopstream`."""
+
+from shopstream_assets.platform.definitions import domain_definitions
+from shopstream_assets.platform.domain import Domain
+from shopstream_assets.platform.settings import DomainSettings
+from shopstream_assets.platform.simulate import Simulator
+from shopstream_assets.shopstream.checks import equals_the_source
+from shopstream_assets.shopstream.tables import TABLES
+
+
+def simulator(settings: DomainSettings) -> Simulator:
+    """The simulated store that the settings describe."""
+    # numpy, pyarrow and pools of names: only a step that plays a day pays for them.
+    from shopstream_assets.shopstream import simulator as store
+
+    return store.Simulator(start_date=settings.start_date, seed=settings.seed, scale=settings.scale)
+
+
+SHOPSTREAM = Domain(name="shopstream", tables=TABLES, simulator=simulator)
+
+defs = domain_definitions(SHOPSTREAM, checks=[equals_the_source])

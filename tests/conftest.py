@@ -1,0 +1,57 @@
+"""A stack of the tests' own: real Postgres, S3 and Snowflake protocol, in a folder that is deleted at the end."""
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from shopstream_assets.platform.resources.object_store import ObjectStoreResource
+from shopstream_assets.platform.resources.postgres import PostgresResource
+from shopstream_assets.platform.resources.warehouse import WarehouseResource
+from shopstream_assets.summary import Services
+
+
+@pytest.fixture(scope="session")
+def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The stack's environment variables, set in os.environ while the session lasts."""
+    from shopstream_assets.embedded import stack
+
+    before = dict(os.environ)
+    with stack.running(tmp_path_factory.mktemp("stack")) as variables:
+        os.environ.update(variables)
+        yield variables
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def services(local_stack: Mapping[str, str]) -> Services:
+    """Connections to the tests' stack, in a Postgres schema and a bucket of the test's own."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    store = ObjectStoreResource(bucket=name)
+    store.client.create_bucket(
+        Bucket=name, CreateBucketConfiguration={"LocationConstraint": store.client.meta.region_name}
+    )
+    source = PostgresResource(dsn=local_stack["SHOPSTREAM_POSTGRES_DSN"], schema_name=name)
+    with source.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(f'create schema "{name}"')
+    warehouse = WarehouseResource(
+        account=local_stack["SNOWFLAKE_ACCOUNT"],
+        user=local_stack["SNOWFLAKE_USER"],
+        password=local_stack["SNOWFLAKE_PASSWORD"],
+        host=local_stack["SNOWFLAKE_HOST"],
+        port=local_stack["SNOWFLAKE_PORT"],
+        protocol=local_stack["SNOWFLAKE_PROTOCOL"],
+        database=f"DWH_{uuid.uuid4().hex[:8]}".upper(),
+    )
+    with (
+        WarehouseResource(**{**warehouse.model_dump(), "database": local_stack["SNOWFLAKE_DATABASE"]}).connection(
+            "LOADING_WH"
+        ) as session,
+        session.cursor() as cursor,
+    ):
+        cursor.execute(f"create database {warehouse.database}")
+        for schema in ("RAW", "STAGING", "CORE", "MARTS"):
+            cursor.execute(f"create schema {warehouse.database}.{schema}")
+    return Services(source=source, store=store, warehouse=warehouse)

@@ -1,0 +1,222 @@
+"""A warehouse of its own for the dbt tests: the embedded Snowflake on a free port, and dbt in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from small_store import Log, Row
+
+from shopstream_assets.shopstream.tables import TABLES
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
+
+PROJECT = Path(__file__).parents[2] / "dbt_project"
+DATABASE = "SHOPSTREAM_DWH"
+COLUMNS = {table.name: [column.name for column in table.columns] for table in TABLES}
+STAGING_TABLES = {table.name: f"{DATABASE}.STAGING.{table.staging_table}" for table in TABLES}
+LOADED_AT = dt.datetime(2026, 6, 1)
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dt.datetime | dt.date | str):
+        return "'" + str(value).replace("'", "''") + "'"
+    return str(value)
+
+
+class Warehouse:
+    """The warehouse under test: staging written by partition as the platform does, models built by dbt."""
+
+    def __init__(self, port: int, manifest: Manifest, scratch: Path) -> None:
+        import snowflake.connector
+
+        self._connection = snowflake.connector.connect(
+            account="local",
+            user="tester",
+            password="x",
+            host="127.0.0.1",
+            port=port,
+            protocol="http",
+            network_timeout=30,
+            login_timeout=30,
+            session_parameters={"CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
+        )
+        self._manifest = manifest
+        self._scratch = scratch
+        self._loads = 0
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection.cursor().execute(sql).fetchall()  # type: ignore[union-attr,return-value]
+
+    def reset(self) -> None:
+        """No models, and empty staging tables."""
+        self.execute(f"create database if not exists {DATABASE}")
+        for schema in ("RAW", "STAGING", "CORE", "MARTS"):
+            self.execute(f"drop schema if exists {DATABASE}.{schema} cascade")
+            self.execute(f"create schema {DATABASE}.{schema}")
+        for table in TABLES:
+            columns = ", ".join(f"{column.name} {column.type.snowflake}" for column in table.columns)
+            self.execute(
+                f"create table {STAGING_TABLES[table.name]} ({columns}, _partition_date date, _source_file varchar, "
+                "_source_row number(38,0), _loaded_at timestamp_ntz(6))"
+            )
+
+    def drop_models(self) -> None:
+        """Forget what dbt built, keep staging."""
+        for schema in ("CORE", "MARTS"):
+            self.execute(f"drop schema if exists {DATABASE}.{schema} cascade")
+            self.execute(f"create schema {DATABASE}.{schema}")
+
+    def publish(self, table: str, day: dt.date, rows: list[Row]) -> None:
+        """Replace one partition of one staging table."""
+        target = STAGING_TABLES[table]
+        self._loads += 1
+        loaded_at = LOADED_AT + dt.timedelta(seconds=self._loads)
+        self.execute(f"delete from {target} where _partition_date = '{day}'::date")
+        if rows:
+            tuples = (
+                (*(row[name] for name in COLUMNS[table]), day, f"{table}/{day}", number, loaded_at)
+                for number, row in enumerate(rows, start=1)
+            )
+            values = ", ".join("(" + ", ".join(map(_literal, values)) + ")" for values in tuples)
+            self.execute(f"insert into {target} values {values}")
+
+    def stage(self, log: Log, days: set[dt.date] | None = None) -> None:
+        """Publish the log, or its partitions of some days."""
+        for table, partitions in log.items():
+            for day, rows in partitions.items():
+                if days is None or day in days:
+                    self.publish(table, day, rows)
+
+    def dbt(self, command: str, *args: str, window: tuple[dt.date, dt.date] | None = None) -> dbtRunnerResult:
+        """Run dbt in this process, on the prepared manifest; the window is half-open."""
+        from dbt.cli.main import dbtRunner
+
+        call = [command, "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--quiet"]
+        call += ["--target-path", str(self._scratch / "target"), "--log-path", str(self._scratch / "logs"), *args]
+        if window is not None:
+            call += ["--vars", json.dumps({"partition_start": str(window[0]), "partition_end": str(window[1])})]
+        result = dbtRunner(manifest=self._manifest).invoke(call)
+        if result.exception is not None:
+            raise result.exception
+        return result
+
+    def run(self, *args: str, window: tuple[dt.date, dt.date] | None = None) -> None:
+        """Run the models; every one must succeed."""
+        result = self.dbt("run", *args, window=window)
+        failed = [f"{r.node.name}: {r.message}" for r in result.result if str(r.status) != "success"]  # type: ignore[union-attr]
+        assert not failed, "\n".join(failed)
+
+    def rows(self, model: str) -> list[tuple[Any, ...]]:
+        """A model's rows, in the order of all its columns."""
+        return sorted(self.execute(f"select * from {DATABASE}.{model}"), key=repr)
+
+    def records(self, model: str) -> list[dict[str, Any]]:
+        """A model's rows as dictionaries with lower-case names."""
+        cursor = self._connection.cursor()
+        cursor.execute(f"select * from {DATABASE}.{model}")
+        names = [column.name.lower() for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@pytest.fixture(scope="session")
+def warehouse_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The embedded Snowflake, started for these tests alone."""
+    state, port = tmp_path_factory.mktemp("snowflake"), _free_port()
+    environment = {
+        **os.environ,
+        "SNOWFLAKE_PASSWORD": "x",
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    module = "shopstream_assets.embedded.snowflake"
+    call = [sys.executable, "-m", module, "--port", str(port), "--state-dir", str(state)]
+    with (state / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [*call, "--s3-endpoint", "http://127.0.0.1:9"], env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(port):
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the embedded Snowflake did not start:\n{(state / 'server.log').read_text()[-2000:]}")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=0.1)
+        yield port
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dbt")
+
+
+@pytest.fixture(scope="session")
+def manifest(scratch: Path) -> Manifest:
+    """The manifest, parsed once and without any variable of an account, as CI builds it."""
+    from dbt.cli.main import dbtRunner
+
+    call = ["--no-version-check", "parse", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--quiet"]
+    call += ["--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("SNOWFLAKE_", "SHOPSTREAM_"))]:
+            patch.delenv(name)
+        result = dbtRunner().invoke(call)
+    assert result.success, result.exception
+    return result.result  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def shared_warehouse(warehouse_port: int, manifest: Manifest, scratch: Path) -> Iterator[Warehouse]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SNOWFLAKE_ACCOUNT", "local")
+        patch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
+        patch.setenv("SNOWFLAKE_PORT", str(warehouse_port))
+        patch.setenv("SNOWFLAKE_PROTOCOL", "http")
+        patch.setenv("SNOWFLAKE_USER", "tester")
+        patch.setenv("SNOWFLAKE_PASSWORD", "x")
+        patch.setenv("SNOWFLAKE_DATABASE", DATABASE)
+        patch.setenv("SHOPSTREAM_START_DATE", "2026-03-01")
+        yield Warehouse(warehouse_port, manifest, scratch)
+
+
+@pytest.fixture
+def warehouse(shared_warehouse: Warehouse) -> Warehouse:
+    """The warehouse with empty staging tables and no models."""
+    shared_warehouse.reset()
+    return shared_warehouse

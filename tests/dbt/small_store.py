@@ -1,0 +1,297 @@
+"""A small store and its staging log, drawn from a seed, with every figure the marts show computed in plain Python.
+
+Nothing here knows dbt or SQL: it is the second opinion that the models are compared with.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+Row = dict[str, Any]
+Log = dict[str, dict[dt.date, list[Row]]]
+
+START = dt.date(2026, 3, 1)
+DAYS = 8
+SALES = ("paid", "shipped", "delivered", "refunded")
+CURSOR = defaultdict(lambda: "updated_at", events="occurred_at")
+CENT = Decimal("0.01")
+
+
+def at(day: int, seconds: int = 0) -> dt.datetime:
+    """A moment `seconds` into the store's day number `day` (UTC, naive as in the warehouse)."""
+    return dt.datetime.combine(START + dt.timedelta(days=day), dt.time()) + dt.timedelta(seconds=seconds)
+
+
+def partition_of(table: str, row: Mapping[str, Any]) -> dt.date:
+    """The day of change a row belongs to."""
+    moment: dt.datetime = row[CURSOR[table]]
+    return moment.date()
+
+
+def user(id: int, day: int = 0, **values: Any) -> Row:
+    moment = at(day)
+    defaults = {
+        "email": f"u{id}@example.com",
+        "first_name": "Ada",
+        "last_name": "L",
+        "country": "FR",
+        "plan": "free",
+        "acquisition_channel": "organic",
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    return {"id": id, **defaults, **values}
+
+
+def product(id: int, day: int = 0, **values: Any) -> Row:
+    moment = at(day)
+    defaults = {
+        "sku": f"SKU-{id}",
+        "name": f"Product {id}",
+        "category": "books",
+        "price": Decimal("10.00"),
+        "cost": Decimal("4.00"),
+        "is_active": True,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    return {"id": id, **defaults, **values}
+
+
+def order(id: int, day: int = 0, **values: Any) -> Row:
+    moment = at(day, 3600)
+    defaults = {
+        "user_id": 1,
+        "status": "paid",
+        "currency": "EUR",
+        "discount_amount": Decimal("0.00"),
+        "shipping_amount": Decimal("4.90"),
+        "total_amount": Decimal("0.00"),
+        "shipping_country": "FR",
+        "payment_method": "card",
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    return {"id": id, **defaults, **values}
+
+
+def line(id: int, order_id: int, day: int = 0, **values: Any) -> Row:
+    moment = at(day, 3600)
+    defaults = {
+        "product_id": 1,
+        "quantity": 1,
+        "unit_price": Decimal("10.00"),
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    return {"id": id, "order_id": order_id, **defaults, **values}
+
+
+def event(id: int, kind: str, day: int = 0, **values: Any) -> Row:
+    defaults = {
+        "user_id": 1,
+        "session_id": "s1",
+        "product_id": None,
+        "order_id": None,
+        "properties": '{"device": "mobile"}',
+        "occurred_at": at(day, 1800),
+    }
+    return {"id": id, "event_type": kind, **defaults, **values}
+
+
+def contact(id: int, day: int = 0, **values: Any) -> Row:
+    moment = at(day)
+    defaults = {
+        "user_id": None,
+        "email": f"c{id}@example.com",
+        "company": None,
+        "lead_source": "web",
+        "lifecycle_stage": "lead",
+        "owner": "Sam",
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    return {"id": id, **defaults, **values}
+
+
+def log_of(versions: Mapping[str, Iterable[Row]]) -> Log:
+    """The log in which every version given was extracted on its own day."""
+    log: Log = {}
+    for table, rows in versions.items():
+        partitions = log.setdefault(table, {})
+        for row in rows:
+            partitions.setdefault(partition_of(table, row), []).append(row)
+    return log
+
+
+def latest(log: Log, table: str) -> dict[int, Row]:
+    """The latest version of every row of a table."""
+    rows: dict[int, Row] = {}
+    for partition in log.get(table, {}).values():
+        for row in partition:
+            known = rows.get(row["id"])
+            if known is None or row[CURSOR[table]] >= known[CURSOR[table]]:
+                rows[row["id"]] = row
+    return rows
+
+
+def busy_store(seed: int) -> Log:
+    """A few hundred rows over DAYS days with everything that makes history move.
+
+    Status changes, refunds and cancellations on later days, products that change category, customers who change
+    country, a line that moves to another order, an order that moves to another customer, orders without lines, lines
+    without orders, and customers and products that are missing.
+    """
+    draw = random.Random(seed)
+    last = DAYS - 1
+    versions: dict[str, list[Row]] = defaultdict(list)
+
+    for id in range(1, 31):
+        day = draw.randrange(DAYS)
+        row = user(
+            id,
+            day,
+            country=draw.choice(["FR", "DE"]),
+            acquisition_channel=draw.choice(["ads", "organic"]),
+        )
+        versions["users"].append(row)
+        if id % 5 == 0:
+            versions["users"].append({**row, "country": "IT", "updated_at": at(draw.randint(day, last), 4000)})
+        if id % 6 == 0:
+            versions["crm_contacts"].append(contact(id, day, user_id=id, company=f"Company {id}"))
+
+    for id in range(1, 9):
+        row = product(id, category=draw.choice(["books", "games", "tools"]), cost=Decimal(draw.randint(100, 900)) / 100)
+        versions["products"].append(row)
+        if id % 3 == 0:
+            versions["products"].append({**row, "category": "moved", "updated_at": at(draw.randint(1, last), 4000)})
+
+    line_id = 0
+    for id in range(1, 81):
+        day = draw.randrange(DAYS)
+        row = order(
+            id,
+            day,
+            user_id=draw.randint(1, 32),
+            status="pending",
+            discount_amount=Decimal(draw.choice([0, 0, 1, 333, 1000])) / 100,
+            shipping_country=draw.choice(["FR", "DE", "IT"]),
+        )
+        versions["orders"].append(row)
+        for step, status in enumerate(draw.choice([("paid", "shipped"), ("paid", "refunded"), ("cancelled",), ()])):
+            changed = at(min(last, day + draw.randint(0, 3)), 7200 + 600 * step)
+            row = {**row, "status": status, "updated_at": max(changed, row["updated_at"] + dt.timedelta(seconds=1))}
+            if id % 20 == 0:
+                row["user_id"] = draw.randint(1, 30)
+            versions["orders"].append(row)
+        for _ in range(draw.choice([0, 1, 2, 3]) if id % 10 == 0 else draw.choice([1, 2, 3])):
+            line_id += 1
+            item = line(
+                line_id,
+                id,
+                day,
+                product_id=draw.randint(1, 9),
+                quantity=draw.randint(1, 3),
+                unit_price=Decimal(draw.choice([0, 1, 999, 1250, 3333])) / 100,
+            )
+            versions["order_items"].append(item)
+            if line_id % 25 == 0:
+                moved = {**item, "order_id": draw.randint(1, 80), "updated_at": at(last, 5000)}
+                versions["order_items"].append(moved)
+    versions["order_items"].append(line(line_id + 1, 9999, 2))
+
+    for id in range(1, 201):
+        kind = draw.choice(["page_view", "product_view", "product_view", "add_to_cart", "checkout", "purchase"])
+        versions["events"].append(
+            event(
+                id,
+                kind,
+                draw.randrange(DAYS),
+                user_id=draw.choice([None, *range(1, 32)]),
+                session_id=f"s{draw.randint(1, 60)}",
+                product_id=draw.randint(1, 9) if kind in ("product_view", "add_to_cart") else None,
+                order_id=draw.randint(1, 80) if kind == "purchase" else None,
+            )
+        )
+    return log_of(versions)
+
+
+def shares(discount: Decimal, amounts: list[Decimal]) -> list[Decimal]:
+    """The discount over the lines, in order, by cumulative rounding (half a cent goes up)."""
+    total = sum(amounts, Decimal(0))
+    if total == 0:
+        main = 0
+        return [discount if index == main else Decimal(0) for index in range(len(amounts))]
+    shared, result, running = Decimal(0), [], Decimal(0)
+    for amount in amounts:
+        running += amount
+        cents = (200 * discount * running * 100 + total * 100) // (2 * total * 100)
+        result.append(cents * CENT - shared)
+        shared = cents * CENT
+    return result
+
+
+SalesKey = tuple[dt.date, str, str]
+
+
+def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
+    """What mart_sales_overview must hold, by (order date, country, category)."""
+    orders, products = latest(log, "orders"), latest(log, "products")
+    lines: dict[int, list[Row]] = defaultdict(list)
+    for item in sorted(latest(log, "order_items").values(), key=lambda row: row["id"]):
+        lines[item["order_id"]].append(item)
+
+    zero = {"orders_placed": 0, "orders": 0, "main_category_orders": 0, "units": 0, "units_refunded": 0}
+    money = {"gross_revenue": Decimal(0), "discount_amount": Decimal(0), "refunded_amount": Decimal(0)}
+    figures: dict[SalesKey, dict[str, Any]] = defaultdict(lambda: {**zero, **money, "net_revenue": Decimal(0)})
+    for id, head in orders.items():
+        items = lines.get(id, [])
+        amounts = [item["quantity"] * item["unit_price"] for item in items] or [Decimal(0)]
+        main = max(range(len(amounts)), key=lambda index: (amounts[index], -index))
+        sale, refunded = head["status"] in SALES, head["status"] == "refunded"
+        seen = set()
+        for index, (amount, share) in enumerate(zip(amounts, shares(head["discount_amount"], amounts), strict=True)):
+            item = items[index] if items else {"product_id": None, "quantity": 0}
+            category = products.get(item["product_id"], {"category": "unknown"})["category"]
+            row = figures[head["created_at"].date(), head["shipping_country"], category]
+            row["orders_placed"] += category not in seen
+            row["orders"] += sale and category not in seen
+            row["main_category_orders"] += sale and index == main
+            seen.add(category)
+            if sale:
+                row["units"] += item["quantity"]
+                row["gross_revenue"] += amount
+                row["discount_amount"] += share
+                row["net_revenue"] += 0 if refunded else amount - share
+            if refunded:
+                row["units_refunded"] += item["quantity"]
+                row["refunded_amount"] += amount - share
+    return dict(figures)
+
+
+FunnelKey = tuple[dt.date, str, str]
+
+
+def conversion_funnel(log: Log) -> dict[FunnelKey, tuple[int, int, int, int, int]]:
+    """What mart_conversion_funnel must hold: (signed up, viewed, carted, checked out, ordered)."""
+    depth = {"product_view": 1, "add_to_cart": 2, "checkout": 3, "purchase": 3}
+    counts: dict[FunnelKey, list[int]] = defaultdict(lambda: [0] * 5)
+    for id, customer in latest(log, "users").items():
+        signed_up = customer["created_at"]
+        until = signed_up + dt.timedelta(days=30)
+        steps = [0]
+        for seen in latest(log, "events").values():
+            if seen["user_id"] == id and signed_up <= seen["occurred_at"] < until:
+                steps.append(depth.get(seen["event_type"], 0))
+        for placed in latest(log, "orders").values():
+            if placed["user_id"] == id and signed_up <= placed["created_at"] < until:
+                steps.append(4)
+        row = counts[signed_up.date(), customer["country"], customer["acquisition_channel"]]
+        for step in range(max(steps) + 1):
+            row[step] += 1
+    return {key: (row[0], row[1], row[2], row[3], row[4]) for key, row in counts.items()}

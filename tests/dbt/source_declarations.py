@@ -1,0 +1,78 @@
+"""The dbt sources that the table declarations call for: `python tests/dbt/source_declarations.py` writes the file."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from shopstream_assets.platform.tables import Column, SourceTable
+from shopstream_assets.shopstream.tables import TABLES
+
+SOURCES_FILE = Path(__file__).parents[2] / "dbt_project" / "models" / "shopstream" / "sources.yml"
+
+HEADER = """\
+# Follows from the declarations in shopstream_assets/shopstream/tables.py; after a change there, run
+#   python tests/dbt/source_declarations.py
+sources:
+  - name: shopstream
+    description: >-
+      Staging tables: logs of changes, one partition per day of change. A row may appear in several partitions, once per
+      version; see macros/staging_log.sql for how the latest is found.
+    database: "{{ env_var('SNOWFLAKE_DATABASE', 'SHOPSTREAM_DWH') }}"
+    schema: STAGING
+    tables:
+"""
+
+LOG_COLUMNS = (
+    ("_partition_date", "date", "Partition of the row: the UTC day of its change."),
+    ("_source_file", "varchar", "Object of the lake the row was loaded from."),
+    ("_source_row", "number(38,0)", "Position of the row in that object."),
+    ("_loaded_at", "timestamp_ntz(6)", "When the row was loaded (UTC)."),
+)
+
+
+def _described(text: str, indent: int) -> str:
+    pad = " " * indent
+    if ": " not in text and len(pad) + len("description: ") + len(text) <= 120:
+        return f"{pad}description: {text}\n"
+    folded = textwrap.wrap(text, 120 - indent - 2)
+    return f"{pad}description: >-\n" + "".join(f"{pad}  {line}\n" for line in folded)
+
+
+def _column(table: SourceTable, column: Column) -> str:
+    yaml = f"          - name: {column.name}\n            data_type: {column.type.snowflake}\n"
+    yaml += _described(column.description, 12)
+    if column.pii:
+        yaml += "            config:\n              meta:\n                pii: true\n"
+    if column.values:
+        yaml += (
+            "            data_tests:\n"
+            "              - accepted_values:\n"
+            f"                  name: {table.staging_table.lower()}_{column.name}_is_declared\n"
+            "                  arguments:\n"
+            f"                    values: [{', '.join(column.values)}]\n"
+        )
+    return yaml
+
+
+def source_yaml(table: SourceTable) -> str:
+    """The entry of one table under `tables:`."""
+    yaml = f"      - name: {table.staging_table}\n" + _described(f"{table.grain} {table.description}", 8)
+    yaml += (
+        "        config:\n          meta:\n            dagster:\n"
+        f"              asset_key: [shopstream, staging, {table.name}]\n"
+        "        columns:\n"
+    )
+    yaml += "".join(_column(table, column) for column in table.columns)
+    for name, data_type, description in LOG_COLUMNS:
+        yaml += f"          - name: {name}\n            data_type: {data_type}\n" + _described(description, 12)
+    return yaml
+
+
+def sources_yaml() -> str:
+    """The whole of sources.yml."""
+    return HEADER + "\n".join(source_yaml(table) for table in TABLES)
+
+
+if __name__ == "__main__":
+    SOURCES_FILE.write_text(sources_yaml(), encoding="utf-8")

@@ -1,0 +1,332 @@
+"""What the models promise, tried on the embedded Snowflake with a small store."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from conftest import PROJECT
+from small_store import (
+    DAYS,
+    START,
+    Log,
+    at,
+    busy_store,
+    contact,
+    conversion_funnel,
+    event,
+    latest,
+    line,
+    log_of,
+    order,
+    product,
+    sales_overview,
+    user,
+)
+
+from shopstream_assets.shopstream.tables import TABLES
+
+if TYPE_CHECKING:
+    from conftest import Warehouse
+
+MODELS = (
+    "CORE.DIM_CUSTOMERS",
+    "CORE.DIM_PRODUCTS",
+    "CORE.DIM_DATE",
+    "CORE.FACT_ORDERS",
+    "CORE.FACT_ORDER_ITEMS",
+    "CORE.FACT_EVENTS",
+    "MARTS.MART_SALES_OVERVIEW",
+    "MARTS.MART_PRODUCT_PERFORMANCE",
+    "MARTS.MART_CUSTOMER_LTV",
+    "MARTS.MART_CONVERSION_FUNNEL",
+)
+DAILY_MARTS = ("MARTS.MART_SALES_OVERVIEW", "MARTS.MART_CONVERSION_FUNNEL")
+PARTITIONED = ("--select", "tag:partitioned")
+ALL_DAYS = (START, START + dt.timedelta(days=DAYS))
+
+
+def day(number: int) -> dt.date:
+    return START + dt.timedelta(days=number)
+
+
+def window(first: int, last: int | None = None) -> tuple[dt.date, dt.date]:
+    """Days `first` to `last`, both included, as the half-open window dbt is given."""
+    return day(first), day((first if last is None else last) + 1)
+
+
+def snapshot(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of the models that are built by partition."""
+    return {model: warehouse.rows(model) for model in MODELS if "FACT" in model or model in DAILY_MARTS}
+
+
+def overview(warehouse: Warehouse) -> dict[tuple[Any, ...], dict[str, Any]]:
+    rows = {}
+    for row in warehouse.records("MARTS.MART_SALES_OVERVIEW"):
+        row.pop("average_order_value")
+        rows[row.pop("order_date"), row.pop("shipping_country"), row.pop("product_category")] = row
+    return rows
+
+
+def funnel(warehouse: Warehouse) -> dict[tuple[Any, ...], tuple[int, ...]]:
+    steps = ("signed_up", "viewed", "carted", "checked_out", "ordered")
+    return {
+        (row["signup_date"], row["country"], row["acquisition_channel"]): tuple(row[step] for step in steps)
+        for row in warehouse.records("MARTS.MART_CONVERSION_FUNNEL")
+    }
+
+
+def test_a_full_build_passes_its_own_tests_and_agrees_with_plain_python_to_the_cent(warehouse: Warehouse) -> None:
+    log = busy_store(seed=1)
+    warehouse.stage(log)
+
+    result = warehouse.dbt("build")
+
+    states = {r.node.name: str(r.status) for r in result.result}  # type: ignore[union-attr]
+    assert {name: state for name, state in states.items() if state not in ("success", "pass", "warn", "no-op")} == {}
+    warned = {name for name, state in states.items() if state == "warn"}
+    assert warned == {
+        "fact_orders_customer_is_known",
+        "fact_order_items_order_is_known",
+        "fact_order_items_product_is_known",
+        "fact_events_customer_is_known",
+        "fact_events_product_is_known",
+    }
+    assert overview(warehouse) == sales_overview(log)
+    assert funnel(warehouse) == conversion_funnel(log)
+
+
+def test_partitions_in_any_order_and_more_than_once_give_what_a_full_refresh_gives(warehouse: Warehouse) -> None:
+    log = busy_store(seed=2)
+    windows = [window(5, 7), window(0, 1), window(2, 4)]
+
+    for first, end in [*windows, windows[0]]:
+        warehouse.stage(log, {first + dt.timedelta(days=n) for n in range((end - first).days)})
+        warehouse.run(*PARTITIONED, window=(first, end))
+
+    assert overview(warehouse) == sales_overview(log)
+    assert funnel(warehouse) == conversion_funnel(log)
+    played = snapshot(warehouse)
+    warehouse.run(*PARTITIONED)
+    assert snapshot(warehouse) == played, "an incremental run without a window differs"
+    warehouse.run("--full-refresh", *PARTITIONED)
+    assert snapshot(warehouse) == played, "a full refresh differs"
+
+
+def test_a_window_touches_only_what_it_changed(warehouse: Warehouse) -> None:
+    old, new = order(1, 1), order(2, 5)
+    warehouse.stage(log_of({"orders": [old, new], "order_items": [line(1, 1, 1), line(2, 2, 5)], "users": [user(1)]}))
+    warehouse.run(*PARTITIONED)
+    for table in ("CORE.FACT_ORDERS", "CORE.FACT_ORDER_ITEMS", "MARTS.MART_SALES_OVERVIEW"):
+        warehouse.execute(f"update SHOPSTREAM_DWH.{table} set net_revenue = -1")
+
+    warehouse.run(*PARTITIONED, window=window(5))
+
+    for table in ("CORE.FACT_ORDERS", "CORE.FACT_ORDER_ITEMS", "MARTS.MART_SALES_OVERVIEW"):
+        revenue = {row["order_date"]: row["net_revenue"] for row in warehouse.records(table)}
+        assert revenue == {day(1): -1, day(5): 10}, table
+
+
+def test_the_statements_in_the_documentation_find_the_marts_figures_in_the_source(warehouse: Warehouse) -> None:
+    log = busy_store(seed=3)
+    warehouse.stage(log)
+    warehouse.run(*PARTITIONED)
+    text = (PROJECT.parent / "docs" / "marts.md").read_text(encoding="utf-8")
+    in_total, in_mart, per_row = re.findall(r"```sql\n(.+?);\n(?:```|select)", text, re.DOTALL)
+    # DuckDB stands in for Postgres: the statements use nothing in which the two differ.
+    source = duckdb.connect()
+    source.execute("set timezone = 'UTC'")
+    for table in TABLES[:4]:
+        rows = latest(log, table.name).values()
+        columns = ", ".join(f"{column.name} {column.type.postgres}" for column in table.columns)
+        source.execute(f"create table {table.name} ({columns})")
+        holes = ", ".join("?" * len(table.columns))
+        values = [[row[column.name] for column in table.columns] for row in rows]
+        source.executemany(f"insert into {table.name} values ({holes})", values)
+
+    assert source.execute(in_total).fetchall() == warehouse.execute(in_mart)
+
+    by_row = {tuple(row[:3]): tuple(row[3:]) for row in source.execute(per_row).fetchall()}
+    assert by_row == {
+        key: (row["orders"], row["units"], row["gross_revenue"])
+        for key, row in overview(warehouse).items()
+        if row["orders"]
+    }
+
+
+@pytest.fixture
+def shop(warehouse: Warehouse) -> Log:
+    """One customer, two products of different categories, and an order of day 1 with a line of each; built."""
+    log = log_of(
+        {
+            "users": [user(1)],
+            "products": [product(1, category="books"), product(2, category="games")],
+            "orders": [order(1, 1, discount_amount=Decimal("1.00"))],
+            "order_items": [line(1, 1, 1), line(2, 1, 1, product_id=2, unit_price=Decimal("20.00"))],
+            "events": [event(1, "product_view", 1, product_id=1)],
+        }
+    )
+    warehouse.stage(log)
+    warehouse.run("--select", "tag:partitioned", "dim_customers", "dim_date", window=ALL_DAYS)
+    return log
+
+
+def test_a_refund_and_a_cancellation_move_the_figures_of_the_day_the_order_was_placed(
+    warehouse: Warehouse, shop: Log
+) -> None:
+    before = overview(warehouse)
+    assert sum(row["net_revenue"] for row in before.values()) == Decimal("29.00")
+
+    warehouse.publish(
+        "orders", day(4), [order(1, 1, discount_amount=Decimal("1.00"), status="refunded", updated_at=at(4))]
+    )
+    warehouse.run(*PARTITIONED, window=window(4))
+    refunded = overview(warehouse)
+    assert refunded.keys() == before.keys()
+    assert sum(row["refunded_amount"] for row in refunded.values()) == Decimal("29.00")
+    assert sum(row["net_revenue"] for row in refunded.values()) == 0
+    assert sum(row["main_category_orders"] for row in refunded.values()) == 1
+
+    warehouse.publish("orders", day(5), [order(1, 1, status="cancelled", updated_at=at(5))])
+    warehouse.run(*PARTITIONED, window=window(5))
+    cancelled = overview(warehouse)
+    assert {key[0] for key in cancelled} == {day(1)}
+    assert {name: sum(row[name] for row in cancelled.values()) for name in ("orders", "gross_revenue")} == {
+        "orders": 0,
+        "gross_revenue": 0,
+    }
+
+
+def test_a_product_that_changes_category_takes_its_history_along(warehouse: Warehouse, shop: Log) -> None:
+    assert {key[2] for key in overview(warehouse)} == {"books", "games"}
+
+    warehouse.publish("products", day(5), [product(1, category="comics", updated_at=at(5))])
+    # Without the dimension: the daily mart must not depend on when that was last built.
+    warehouse.run(*PARTITIONED, window=window(5))
+
+    assert {key[2] for key in overview(warehouse)} == {"comics", "games"}
+
+
+def test_a_line_or_an_order_that_changes_hands_corrects_both_sides(warehouse: Warehouse) -> None:
+    log = log_of(
+        {
+            "users": [user(1, 0), user(2, 1)],
+            "products": [product(1)],
+            "orders": [order(1, 1, user_id=99), order(2, 2, user_id=99), order(3, 3, user_id=1)],
+            "order_items": [line(1, 1, 1), line(2, 1, 1), line(3, 2, 2)],
+        }
+    )
+    warehouse.stage(log)
+    warehouse.run(*PARTITIONED)
+
+    warehouse.publish("order_items", day(5), [line(2, 2, 1, updated_at=at(5))])
+    warehouse.publish("orders", day(5), [order(3, 3, user_id=2, updated_at=at(5))])
+    warehouse.run(*PARTITIONED, window=window(5))
+
+    revenue = {row["order_id"]: row["net_revenue"] for row in warehouse.records("CORE.FACT_ORDERS")}
+    assert revenue == {1: 10, 2: 20, 3: 0}
+    by_day = {key[0]: row["net_revenue"] for key, row in overview(warehouse).items()}
+    assert by_day == {day(1): 10, day(2): 20, day(3): 0}
+    ordered = {key[0]: steps[-1] for key, steps in funnel(warehouse).items()}
+    assert ordered == {day(0): 0, day(1): 1}
+
+
+def test_a_row_whose_partition_was_extracted_again_after_it_moved_on_stays(warehouse: Warehouse, shop: Log) -> None:
+    before = warehouse.rows("CORE.FACT_ORDERS"), overview(warehouse)
+
+    warehouse.publish("orders", day(1), [])
+    warehouse.run(*PARTITIONED, window=window(1))
+    assert (warehouse.rows("CORE.FACT_ORDERS"), overview(warehouse)) == before
+
+    warehouse.publish("orders", day(6), [order(1, 1, status="shipped", updated_at=at(6))])
+    warehouse.run(*PARTITIONED, window=window(6))
+    assert [row["status"] for row in warehouse.records("CORE.FACT_ORDERS")] == ["shipped"]
+    assert sum(row["net_revenue"] for row in overview(warehouse).values()) == Decimal("30.00")
+
+
+def test_what_has_no_parent_is_kept_as_unknown_and_finds_it_when_it_arrives(warehouse: Warehouse) -> None:
+    warehouse.stage(
+        log_of(
+            {
+                "orders": [order(1, 1, user_id=77), order(2, 1, user_id=77)],
+                "order_items": [line(1, 1, 1, product_id=88), line(2, 99, 1)],
+                "events": [event(1, "product_view", 1, user_id=77, product_id=88)],
+            }
+        )
+    )
+    warehouse.run(window=window(1))
+
+    assert overview(warehouse).keys() == {(day(1), "FR", "unknown")}
+    assert sum(row["net_revenue"] for row in overview(warehouse).values()) == Decimal("10.00")
+    assert sum(row["main_category_orders"] for row in overview(warehouse).values()) == 2
+    lines = {row["line_id"]: row for row in warehouse.records("CORE.FACT_ORDER_ITEMS")}
+    assert (lines[2]["order_status"], lines[2]["is_sale"], lines[2]["line_amount"]) == ("unknown", False, 10)
+    [customer] = warehouse.records("MARTS.MART_CUSTOMER_LTV")
+    assert (customer["customer_id"], customer["country"], customer["net_revenue"]) == (77, "unknown", 10)
+    products = {row["product_id"]: row for row in warehouse.records("MARTS.MART_PRODUCT_PERFORMANCE")}
+    assert (products[88]["product_category"], products[88]["views"]) == ("unknown", 1)
+
+    warehouse.stage(
+        log_of({"users": [user(77, 0)], "products": [product(88, 0)], "orders": [order(99, 2, user_id=77)]})
+    )
+    warehouse.run(*PARTITIONED, window=window(0, 2))
+
+    assert {key[2] for key in overview(warehouse)} == {"books", "unknown"}
+    assert sum(row["net_revenue"] for row in overview(warehouse).values()) == Decimal("20.00")
+    assert funnel(warehouse) == {(day(0), "FR", "organic"): (1, 1, 1, 1, 1)}
+
+
+def test_empty_staging_gives_empty_models_and_a_calendar(warehouse: Warehouse) -> None:
+    result = warehouse.dbt("build", "--exclude", "test_type:unit")
+
+    assert {str(r.status) for r in result.result} <= {"success", "pass", "no-op"}  # type: ignore[union-attr]
+    filled = {model for model in MODELS if warehouse.rows(model)}
+    assert filled == {"CORE.DIM_DATE"}
+
+
+def test_the_calendar_has_every_day_of_whole_years_from_the_data_to_the_year_after_it(
+    warehouse: Warehouse, shop: Log
+) -> None:
+    days = [row["date_day"] for row in warehouse.records("CORE.DIM_DATE")]
+
+    assert (min(days), max(days), len(set(days))) == (dt.date(2026, 1, 1), dt.date(2027, 12, 31), len(days))
+    assert len(days) == 730
+
+
+def test_a_customer_shows_the_crm_contact_that_changed_last_and_no_personal_data(warehouse: Warehouse) -> None:
+    warehouse.stage(
+        log_of(
+            {
+                "users": [user(1), user(2)],
+                "crm_contacts": [
+                    contact(1, 1, user_id=1, company="Old"),
+                    contact(2, 2, user_id=1, company="New"),
+                    contact(3, 2, company="Nobody's"),
+                ],
+            }
+        )
+    )
+    warehouse.run("--select", "dim_customers")
+
+    rows = {row["customer_id"]: row for row in warehouse.records("CORE.DIM_CUSTOMERS")}
+    assert {id: (row["crm_contact_id"], row["crm_company"]) for id, row in rows.items()} == {
+        1: (2, "New"),
+        2: (None, None),
+    }
+    assert not {"email", "first_name", "last_name"} & rows[1].keys()
+
+
+def test_a_window_with_one_end_or_the_wrong_way_round_is_refused_with_what_to_do(
+    warehouse: Warehouse, shop: Log
+) -> None:
+    for given in (
+        '{"partition_start": "2026-03-01"}',
+        '{"partition_start": "2026-03-02", "partition_end": "2026-03-02"}',
+    ):
+        result = warehouse.dbt("run", "--select", "fact_events", "--vars", given)
+        [failed] = list(result.result)  # type: ignore[arg-type]
+        assert "start before end (half-open)" in str(failed.message)  # type: ignore[union-attr]

@@ -1,0 +1,75 @@
+"""The `shopstream` command as typed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from shopstream_assets.cli import main
+from shopstream_assets.embedded import stack
+
+
+def shopstream(root: Path, *arguments: str, typed: str = "") -> tuple[int, str]:
+    result = CliRunner().invoke(main, list(arguments), env={"SHOPSTREAM_HOME": str(root)}, input=typed)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = {"dagster", "pyarrow", "boto3", "snowflake", "psycopg", "psutil", "pydantic"}
+    code = "import sys; from shopstream_assets.cli import main; main(['--help'], standalone_mode=False)"
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "Commands:" in result.stdout
+    assert not heavy & {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+
+
+def test_up_then_status_show_three_services(stack_root: Path) -> None:
+    code, output = shopstream(stack_root, "stack", "up")
+    assert (code, output.count(" up ")) == (0, 3)
+    assert shopstream(stack_root, "stack", "status")[0] == 0
+    assert set(row.state for row in stack.status(stack_root)) == {"up"}
+
+
+def test_status_of_nothing_fails_and_says_how_to_start(tmp_path: Path) -> None:
+    code, output = shopstream(tmp_path, "stack", "status")
+    assert code == 1
+    assert output.count("shopstream stack up") == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_down_of_nothing_is_fine(tmp_path: Path) -> None:
+    assert shopstream(tmp_path, "stack", "down") == (0, "Nothing was running.\n")
+
+
+def test_reset_asks_first(tmp_path: Path) -> None:
+    (tmp_path / ".shopstream").mkdir()
+    (tmp_path / ".shopstream" / "kept").touch()
+    assert shopstream(tmp_path, "stack", "reset", typed="n\n")[0] == 1
+    assert (tmp_path / ".shopstream" / "kept").exists()
+    assert shopstream(tmp_path, "stack", "reset", "--yes")[0] == 0
+    assert not (tmp_path / ".shopstream").exists()
+
+
+def test_an_error_of_the_stack_is_shown_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / ".shopstream" / "postgres").mkdir(parents=True)
+    code, output = shopstream(tmp_path, "stack", "up")
+    assert code == 1
+    assert output.startswith("Error: Starting the local stack:")
+    assert "Traceback" not in output
+
+
+def test_home_is_the_repository_unless_told_otherwise(tmp_path: Path) -> None:
+    from shopstream_assets.embedded.state import home
+
+    assert (home().root / "pyproject.toml").exists()
+    os.environ["SHOPSTREAM_HOME"] = str(tmp_path)
+    try:
+        assert home().root == tmp_path.resolve()
+    finally:
+        del os.environ["SHOPSTREAM_HOME"]

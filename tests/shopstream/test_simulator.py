@@ -1,0 +1,378 @@
+"""What users of the simulated store rely on. Windows are half-open, days are UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from shopstream_assets.platform.tables import arrow_schema
+from shopstream_assets.shopstream.simulator import Simulator
+from shopstream_assets.shopstream.tables import EVENT_TYPES, ORDER_STATUSES, PLANS, TABLES
+
+START = dt.date(2024, 1, 1)
+TABLE = {table.name: table for table in TABLES}
+NAMES = tuple(TABLE)
+
+
+def day(number: int) -> dt.date:
+    return START + dt.timedelta(days=number)
+
+
+@functools.cache
+def quarter(scale: float = 1.0, seed: int = 42, start: dt.date = START) -> dict[str, pa.Table]:
+    """The first 90 days of every table."""
+    simulator = Simulator(start, seed, scale)
+    return {name: simulator.changes(name, start, start + dt.timedelta(days=90)) for name in NAMES}
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    """Exact values in pandas: identifiers stay integers and money becomes integer cents."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            cents = pc.cast(pc.multiply(pc.cast(table[field.name], pa.decimal128(18, 2)), 100), pa.int64())
+            table = table.set_column(index, field.name, cents)
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+
+@functools.cache
+def frames(scale: float = 1.0) -> dict[str, pd.DataFrame]:
+    return {name: frame(table) for name, table in quarter(scale).items()}
+
+
+def play(simulator: Simulator, name: str, windows: list[tuple[int, int]]) -> dict[int, tuple]:
+    """What Postgres holds after upserting the windows in this order, where the cursor is newer."""
+    cursor = TABLE[name].cursor
+    state: dict[int, tuple] = {}
+    for first, last in windows:
+        table = simulator.changes(name, day(first), day(last))
+        where = table.schema.names.index(cursor)
+        for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            if row[0] not in state or row[where] > state[row[0]][where]:
+                state[row[0]] = row
+    return state
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_order_of_days_repeated_or_as_ranges_ends_in_the_same_state(name: str) -> None:
+    in_order = [(d, d + 1) for d in range(45)]
+    shuffled = in_order + in_order
+    random.Random(7).shuffle(shuffled)
+    ranges = [(30, 45), (0, 20), (10, 31), (44, 45)]
+    expected = play(Simulator(START, scale=0.2), name, in_order)
+    assert expected
+    assert play(Simulator(START, scale=0.2), name, shuffled) == expected
+    assert play(Simulator(START, scale=0.2), name, ranges) == expected
+    assert play(Simulator(START, scale=0.2), name, [(0, 45)]) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches_end_in_the_same_state_as_one_window(name: str) -> None:
+    simulator = Simulator(START, scale=0.2)
+    batches = list(simulator.batches(name, day(0), day(40), rows=300))
+    state: dict[int, dict] = {}
+    for row in pa.concat_tables(batches).to_pylist():  # batches come in the order of time
+        state[row["id"]] = row
+    assert sorted(state) == sorted(simulator.changes(name, day(0), day(40))["id"].to_pylist())
+    assert all(state[row["id"]] == row for row in simulator.changes(name, day(0), day(40)).to_pylist())
+
+
+def test_a_day_reads_the_same_in_another_process_whatever_the_hash_seed() -> None:
+    script = (
+        "import datetime as dt, hashlib, sys\n"
+        "from shopstream_assets.shopstream.simulator import Simulator\n"
+        "s, d = Simulator(dt.date(2024, 1, 1), scale=0.5), dt.date(2024, 2, 10)\n"
+        "for name in sys.argv[1:]:\n"
+        "    rows = s.changes(name, d, d + dt.timedelta(days=2)).to_pylist()\n"
+        "    print(hashlib.sha256(repr(rows).encode()).hexdigest())\n"
+    )
+    simulator, date = Simulator(START, scale=0.5), dt.date(2024, 2, 10)
+    # This instance played other days before, the other process none.
+    simulator.changes("orders", day(3), day(30))
+    here = [
+        hashlib.sha256(repr(simulator.changes(n, date, date + dt.timedelta(days=2)).to_pylist()).encode()).hexdigest()
+        for n in NAMES
+    ]
+    environment = os.environ | {"PYTHONHASHSEED": "4711"}
+    there = subprocess.run(
+        [sys.executable, "-c", script, *NAMES], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert there.stdout.split() == here
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_seed_tells_another_story(name: str) -> None:
+    assert not quarter()[name].equals(quarter(seed=43)[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schema_is_the_declared_one_and_required_columns_are_filled(name: str) -> None:
+    table = quarter()[name]
+    assert table.schema.equals(arrow_schema(TABLE[name]))
+    table.validate(full=True)
+    assert not [f.name for f in table.schema if not f.nullable and table[f.name].null_count]
+    assert Simulator(START).changes(name, day(-9), day(0)).equals(arrow_schema(TABLE[name]).empty_table())
+    assert Simulator(START).changes(name, day(5), day(5)).num_rows == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_unique_sorted_and_their_cursor_lies_in_the_window(name: str) -> None:
+    cursor = TABLE[name].cursor
+    table = Simulator(START).changes(name, day(20), day(33))
+    assert table.num_rows
+    low, high = (pd.Timestamp(day(n), tz="UTC") for n in (20, 33))
+    assert pc.all(pc.and_(pc.greater_equal(table[cursor], low), pc.less(table[cursor], high))).as_py()
+    keys = list(zip(table[cursor].to_pylist(), table["id"].to_pylist(), strict=True))
+    assert keys == sorted(keys)
+    assert len(set(table["id"].to_pylist())) == table.num_rows
+    if cursor == "updated_at":
+        assert pc.all(pc.less_equal(table["created_at"], table["updated_at"])).as_py()
+
+
+def test_an_id_starts_with_its_day_of_creation() -> None:
+    for name, rows in frames().items():
+        created = rows["occurred_at" if name == "events" else "created_at"]
+        date = created.dt.year * 10_000 + created.dt.month * 100 + created.dt.day
+        assert (rows["id"] // 10_000_000 == date).all(), name
+
+
+@pytest.mark.parametrize(("start", "scale"), [(START, 1.0), (dt.date(2025, 10, 1), 1.0), (START, 10.0)])
+def test_the_first_ninety_days_hold_the_reference_volumes(start: dt.date, scale: float) -> None:
+    rows = {name: table.num_rows / scale for name, table in quarter(scale, 42, start).items()}
+    assert rows["users"] == pytest.approx(1_000, rel=0.02)
+    assert rows["products"] * scale**0.5 == pytest.approx(400, rel=0.02)
+    assert rows["orders"] == pytest.approx(10_000, rel=0.02)
+    assert rows["order_items"] == pytest.approx(30_000, rel=0.02)
+    assert rows["events"] == pytest.approx(20_000, rel=0.02)
+    assert rows["crm_contacts"] == pytest.approx(500, rel=0.02)
+
+
+def test_a_small_world_works_as_well() -> None:
+    simulator = Simulator(START, scale=0.01)
+    for name in NAMES:
+        assert simulator.changes(name, day(0), day(90)).num_rows > 0
+
+
+def test_a_total_is_items_minus_discount_plus_shipping_to_the_cent() -> None:
+    orders, items = frames()["orders"].set_index("id"), frames()["order_items"]
+    lines = (items["unit_price"] * items["quantity"]).groupby(items["order_id"]).sum().reindex(orders.index)
+    assert (orders["total_amount"] == lines - orders["discount_amount"] + orders["shipping_amount"]).all()
+    assert (orders["discount_amount"] <= lines).all()
+    assert (orders["discount_amount"] > 0).mean() == pytest.approx(0.20, abs=0.02)
+    assert orders["shipping_amount"].nunique() == 4
+
+
+def test_every_reference_finds_its_row_when_all_days_are_played() -> None:
+    ids = {name: set(rows["id"]) for name, rows in frames().items()}
+    for name, rows in frames().items():
+        for column in TABLE[name].columns:
+            if column.references:
+                parent = column.references.split(".")[0]
+                assert set(rows[column.name].dropna()) <= ids[parent], f"{name}.{column.name}"
+
+
+def test_nothing_precedes_the_signup_or_the_launch_it_refers_to() -> None:
+    users, products = (frames()[name].set_index("id")["created_at"] for name in ("users", "products"))
+    for name, cursor in (("orders", "created_at"), ("events", "occurred_at"), ("crm_contacts", "created_at")):
+        rows = frames()[name].dropna(subset="user_id")
+        assert (rows[cursor].to_numpy() >= users[rows["user_id"]].to_numpy()).all(), name
+    for name, cursor in (("order_items", "created_at"), ("events", "occurred_at")):
+        rows = frames()[name].dropna(subset="product_id")
+        assert (rows[cursor].to_numpy() > products[rows["product_id"]].to_numpy()).all(), name
+
+
+def test_a_line_is_sold_at_the_price_the_catalogue_then_showed() -> None:
+    simulator = Simulator(START)
+    listed = pd.concat([frame(simulator.changes("products", day(d), day(d + 1))) for d in range(90)])
+    sold = _as_listed(frames()["order_items"].sort_values("created_at"), listed)
+    assert len(sold) == len(frames()["order_items"])
+    assert (sold["unit_price"] == sold["price"]).all()
+    assert sold["is_active"].all()
+
+
+def _as_listed(items: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    listed = listed.rename(columns={"id": "product_id"})[["product_id", "updated_at", "price", "is_active"]]
+    listed["product_id"] = listed["product_id"].astype("int64")
+    items = items.assign(product_id=items["product_id"].astype("int64"))
+    return pd.merge_asof(
+        items.rename(columns={"updated_at": "line_updated_at"}),
+        listed.sort_values("updated_at"),
+        left_on="created_at",
+        right_on="updated_at",
+        by="product_id",
+    ).dropna(subset="price")
+
+
+def test_orders_move_through_their_statuses_on_later_days() -> None:
+    simulator = Simulator(START)
+    seen = pd.concat([frame(simulator.changes("orders", day(d), day(d + 1))) for d in range(40)])
+    assert set(seen["status"]) == set(ORDER_STATUSES)
+    history = seen[seen["created_at"] < pd.Timestamp(day(10), tz="UTC")].groupby("id")
+    assert history["status"].nunique().ge(3).mean() > 0.9
+    assert history["updated_at"].is_monotonic_increasing.all()
+    for fixed in ("user_id", "total_amount", "created_at"):
+        assert (history[fixed].nunique() == 1).all()
+    delivered = seen[seen["status"] == "delivered"]
+    days = (delivered["updated_at"] - delivered["created_at"]).dt.total_seconds() / 86400
+    assert days.between(3, 11).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("users", "plan"),
+        ("users", "email"),
+        ("users", "last_name"),
+        ("products", "price"),
+        ("products", "is_active"),
+        ("crm_contacts", "lifecycle_stage"),
+    ],
+)
+def test_users_products_and_contacts_change_after_their_creation(name: str, column: str) -> None:
+    simulator = Simulator(START)
+    seen = pd.concat([frame(simulator.changes(name, day(d), day(d + 1))) for d in range(90)])
+    assert (seen.groupby("id")[column].nunique() > 1).sum() >= 3
+
+
+def test_refunds_and_cancellations_stay_in_proportion() -> None:
+    share = frames()["orders"]["status"].value_counts(normalize=True)
+    assert 0.02 <= share["refunded"] <= 0.05
+    assert share["cancelled"] == pytest.approx(0.03, abs=0.007)
+    simulator = Simulator(START, scale=0.5)
+    orders = simulator.changes("orders", day(0), day(365)).to_pandas()
+    assert 0.02 <= (orders["status"] == "refunded").mean() <= 0.05
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_seven_sessions_in_a_hundred_add_to_the_cart_and_seven_carts_in_ten_are_abandoned(scale: float) -> None:
+    events = frames(scale)["events"]
+    assert set(events["event_type"]) == set(EVENT_TYPES)
+    sessions = {kind: set(rows["session_id"]) for kind, rows in events.groupby("event_type")}
+    everyone = events["session_id"].nunique()
+    assert len(sessions["add_to_cart"]) / everyone == pytest.approx(0.07, abs=0.005)
+    assert 1 - len(sessions["purchase"]) / len(sessions["add_to_cart"]) == pytest.approx(0.70, abs=0.04)
+    assert sessions["purchase"] <= sessions["checkout"] <= sessions["add_to_cart"] <= sessions["product_view"]
+    assert events.groupby("session_id")["user_id"].first().isna().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_purchase_belongs_to_an_order_of_its_user_whose_product_was_viewed_and_carted() -> None:
+    events, orders, items = (frames(5.0)[name] for name in ("events", "orders", "order_items"))
+    bought = events[events["event_type"] == "purchase"].merge(orders, left_on="order_id", right_on="id")
+    assert len(bought) == (events["event_type"] == "purchase").sum() > 500
+    assert bought["order_id"].is_unique
+    assert (bought["user_id_x"] == bought["user_id_y"]).all()
+    assert (bought["occurred_at"] - bought["created_at"] == pd.Timedelta(seconds=1)).all()
+    lines = set(zip(items["order_id"], items["product_id"], strict=True))
+    order_of = dict(zip(bought["session_id"], bought["order_id"], strict=True))
+    steps = events[events["session_id"].isin(order_of)]
+    for kind in ("add_to_cart", "product_view"):
+        touched = steps[steps["event_type"] == kind]
+        of_order = [
+            (order_of[s], p) in lines for s, p in zip(touched["session_id"], touched["product_id"], strict=True)
+        ]
+        assert set(touched["session_id"][of_order]) == set(order_of)
+    last = steps.sort_values("occurred_at").groupby("session_id")["event_type"].last()
+    assert (last == "purchase").all()
+
+
+def test_every_user_has_one_signup_event_at_the_moment_of_creation() -> None:
+    events, users = frames()["events"], frames()["users"].set_index("id")
+    signups = events[events["event_type"] == "signup"].set_index("user_id")
+    assert signups.index.is_unique
+    assert set(signups.index) == set(users.index)
+    assert (signups["occurred_at"] == users["created_at"].reindex(signups.index)).all()
+    first = events.groupby("session_id")["event_type"].first()
+    assert (first[signups["session_id"]] == "signup").all()
+
+
+def test_a_session_has_one_visitor_a_uuid_and_does_not_cross_midnight() -> None:
+    sessions = frames()["events"].groupby("session_id")
+    assert (sessions["user_id"].nunique(dropna=False) == 1).all()
+    assert (sessions["occurred_at"].min().dt.date == sessions["occurred_at"].max().dt.date).all()
+    assert (
+        pd.Series(list(sessions.groups))
+        .str.fullmatch("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+        .all()
+    )
+
+
+def test_properties_are_json_with_device_referrer_and_page() -> None:
+    for text in frames()["events"]["properties"].head(3000):
+        properties = json.loads(text)
+        assert set(properties) == {"device", "referrer", "page"}
+        assert properties["page"].startswith("/")
+
+
+def test_emails_and_skus_are_unique_and_addresses_reach_nobody() -> None:
+    rows = frames(5.0)
+    assert rows["users"]["email"].is_unique
+    assert rows["crm_contacts"]["email"].is_unique
+    assert rows["products"]["sku"].is_unique
+    for name in ("users", "crm_contacts"):
+        assert rows[name]["email"].str.fullmatch(r"[a-z0-9.\-]+@example\.(com|org|net)").all()
+
+
+def test_categories_of_values_are_the_declared_ones() -> None:
+    users, orders = frames()["users"], frames()["orders"]
+    assert set(users["plan"]) == set(PLANS)
+    assert {"FR", "US", "DE", "ES", "GB"} <= set(users["country"])
+    assert users["country"].str.fullmatch("[A-Z]{2}").all()
+    assert set(orders["currency"]) == {"EUR"}
+
+
+def test_few_products_and_few_customers_make_most_of_the_sales() -> None:
+    orders, items = frames()["orders"], frames()["order_items"]
+    by_product = items.groupby("product_id").size().sort_values(ascending=False)
+    assert 0.5 < by_product.head(80).sum() / len(items) < 0.85
+    by_customer = orders.groupby("user_id").size().sort_values(ascending=False)
+    assert 0.5 < by_customer.head(200).sum() / len(orders) < 0.8
+
+
+def test_customers_buy_less_as_they_age() -> None:
+    rows = frames(5.0)
+    users = rows["users"].set_index("id")["created_at"]
+    month = users[users < pd.Timestamp(day(30), tz="UTC")]
+    orders = rows["orders"][rows["orders"]["user_id"].isin(month.index)]
+    age = (orders["created_at"].to_numpy() - month[orders["user_id"]].to_numpy()) / pd.Timedelta(days=1)
+    first, second, third = ((age >= low) & (age < low + 20) for low in (0, 20, 40))
+    assert first.sum() > second.sum() > third.sum() > 0
+
+
+def test_costs_stay_below_prices_and_start_at_forty_to_seventy_five_percent() -> None:
+    products = frames(5.0)["products"]
+    assert (products["cost"] < products["price"]).all()
+    new = products[products["created_at"] == products["updated_at"]]
+    assert (new["cost"] / new["price"]).between(0.39, 0.75).all()
+    assert products["category"].nunique() == 9
+
+
+def test_orders_follow_the_season_and_the_week() -> None:
+    simulator = Simulator(START)
+    orders = simulator.changes("order_items", day(0), day(366)).to_pandas()
+    daily = orders.groupby(orders["created_at"].dt.date)["order_id"].nunique()
+    november = daily[[dt.date(2024, 11, 20) + dt.timedelta(days=n) for n in range(14)]].mean()
+    august = daily[[dt.date(2024, 8, 5) + dt.timedelta(days=n) for n in range(14)]].mean()
+    assert november > 1.4 * august
+    by_weekday = daily.groupby([date.weekday() for date in daily.index]).mean()
+    assert by_weekday[0] > by_weekday[4]
+
+
+def test_a_table_the_store_does_not_have_is_named_in_the_error() -> None:
+    with pytest.raises(KeyError, match=r"invoices.*orders"):
+        Simulator(START).changes("invoices", day(0), day(1))
+
+
+@pytest.mark.parametrize(("seed", "scale"), [(-1, 1.0), (1, 0.0), (1, float("nan"))])
+def test_impossible_settings_are_refused(seed: int, scale: float) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Simulator(START, seed, scale)
