@@ -66,7 +66,7 @@ def run(quiet: bool = False) -> None:
         failed = failed_blocking_checks(instance, graph)
         services = Services.of(SHOPSTREAM.name)
         days = [dt.date.fromisoformat(key) for key in demo_days(graph)]
-        summary = Console()
+        summary = Console(width=max(Console().width, 100))
         summary.print(layers(instance, graph, SHOPSTREAM, days, services))
         summary.print(headlines(services))
     console.print(
@@ -84,8 +84,9 @@ def partitioned_nodes(graph: dg.AssetGraph) -> list[dg.AssetNode]:
 
 def demo_days(graph: dg.AssetGraph) -> list[str]:
     """Partition keys of the last 90 complete days, oldest first."""
-    partitions = partitioned_nodes(graph)[0].partitions_def
-    return list(partitions.get_partition_keys(current_time=dt.datetime.now(dt.UTC)))[-DAYS:]
+    now = dt.datetime.now(dt.UTC)
+    keys = partitioned_nodes(graph)[0].partitions_def.get_partition_keys(current_time=now)
+    return [key for key in keys if key < now.date().isoformat()][-DAYS:]
 
 
 def find_pending(instance: dg.DagsterInstance, graph: dg.AssetGraph) -> Pending | None:

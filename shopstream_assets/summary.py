@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rich import box
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ class Services:
 
 @dataclass(frozen=True)
 class Size:
-    """Rows and stored bytes of a table in a layer."""
+    """Rows and stored bytes of a table in a layer; None where the service does not tell them."""
 
-    rows: int
-    bytes: int
+    rows: int | None
+    bytes: int | None
 
 
 def check_outcomes(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Outcome]:
@@ -72,20 +73,20 @@ def layers(
     """A row per table and layer: rows, bytes, checks, and the seconds of its latest materialization."""
     sizes = dict(_sizes(domain, days, services))
     outcomes = check_outcomes(instance, graph.asset_check_keys)
-    table = Table(title=f"{domain.name}: every table in every layer", title_justify="left")
+    table = Table(title=f"{domain.name}: every table in every layer", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("layer", "table"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("rows", "bytes", "passed", "warned", "failed", "seconds"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for layer in LAYERS:
         for key in sorted(key for key in graph.materializable_asset_keys if key.path[1] == layer):
-            size = sizes.get((layer, key.path[2]), Size(0, 0))
+            size = sizes.get((layer, key.path[2]), Size(None, None))
             count = Counter(outcome for check, outcome in outcomes.items() if check.asset_key == key)
             failed = count["error"] + count["none"]
             table.add_row(
                 layer,
                 key.path[2],
-                f"{size.rows:,}",
+                "-" if size.rows is None else f"{size.rows:,}",
                 _readable(size.bytes),
                 str(count["passed"]),
                 f"[yellow]{count['warned']}[/]" if count["warned"] else "0",
@@ -99,6 +100,7 @@ def layers(
 def _sizes(domain: Domain, days: list[dt.date], services: Services) -> Iterator[tuple[tuple[str, str], Size]]:
     from shopstream_assets.platform.lake import read_manifests
     from shopstream_assets.platform.resources.warehouse import REPORTING
+    from shopstream_assets.platform.staging import snowflake_name
     from shopstream_assets.platform.tables import quoted
 
     with services.source.snapshot() as connection, connection.cursor() as cursor:
@@ -111,13 +113,17 @@ def _sizes(domain: Domain, days: list[dt.date], services: Services) -> Iterator[
         found = [manifest for manifest in read_manifests(services.store, source, days).values() if manifest]
         yield ("lake", source.name), Size(sum(m.rows for m in found), sum(m.bytes for m in found))
     names = {source.staging_table: source.name for source in domain.tables}
+    database = snowflake_name(services.warehouse.database)
     with services.warehouse.connection(REPORTING) as session, session.cursor() as warehouse:
         warehouse.execute(
-            f"select table_schema, table_name, row_count, bytes from {services.warehouse.database}"
-            ".information_schema.tables where table_schema in ('STAGING', 'CORE', 'MARTS')"
+            f"select table_schema, table_name, bytes from {database}.information_schema.tables "
+            "where table_schema in ('STAGING', 'CORE', 'MARTS') and table_type = 'BASE TABLE'"
         )
-        for schema, name, rows, size in warehouse.fetchall():
-            yield (schema.lower(), names.get(name, name.lower())), Size(rows or 0, size or 0)
+        stored = [(str(schema), str(name), size) for schema, name, size in warehouse.fetchall()]
+        for schema, name, size in stored:
+            warehouse.execute(f"select count(*) from {database}.{quoted(schema)}.{quoted(name)}")
+            rows = warehouse.fetchone()
+            yield (schema.lower(), names.get(name, name.lower())), Size(rows[0] if rows else None, size)
 
 
 def _seconds(instance: dg.DagsterInstance, key: dg.AssetKey) -> float:
@@ -132,7 +138,9 @@ def _seconds(instance: dg.DagsterInstance, key: dg.AssetKey) -> float:
     return (stats[0].end_time or 0) - (stats[0].start_time or 0) if stats else 0.0
 
 
-def _readable(size: int) -> str:
+def _readable(size: int | None) -> str:
+    if size is None:
+        return "-"
     value, units = float(size), iter(("B", "KiB", "MiB", "GiB"))
     unit = next(units)
     while value >= 1024 and unit != "GiB":
@@ -166,7 +174,7 @@ def headlines(services: Services) -> Table:
         cursor.execute(HEADLINE_SQL.format(marts=marts))
         found = cursor.fetchone()
     revenue, orders, conversion, country, product = found if isinstance(found, tuple) else (None,) * 5
-    table = Table(title="Headlines", title_justify="left", show_header=False)
+    table = Table(title="Headlines", title_justify="left", show_header=False, box=box.SIMPLE)
     table.add_row("Net revenue", f"{revenue or 0:,.2f} EUR")
     table.add_row("Orders", f"{orders or 0:,}")
     table.add_row("Conversion (ordered within 30 days of sign-up)", f"{float(conversion or 0):.1%}")

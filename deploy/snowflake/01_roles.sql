@@ -1,5 +1,5 @@
 -- Who may do what. The platform logs in as SHOPSTREAM_TRANSFORMER; the other roles are for people and for tools.
--- No role of ours is granted to PUBLIC, and none but SYSADMIN's line holds another account-level right.
+-- Run 01 to 07 in order; docs/production.md has the commands. Every file may be run again.
 use role USERADMIN;
 
 create role if not exists SHOPSTREAM_LOADER comment = 'Loads the lake into RAW and STAGING.';

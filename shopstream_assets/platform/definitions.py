@@ -8,7 +8,19 @@ from typing import Any
 
 import dagster as dg
 
+from shopstream_assets.platform.changes import change_sensor
 from shopstream_assets.platform.domain import Domain
+from shopstream_assets.platform.freshness import freshness_checks
+from shopstream_assets.platform.operations import (
+    PRUNE_WEEKLY,
+    daily_refresh,
+    follow_changes_sensor,
+    followed,
+    hourly_freshness,
+    notify_failed_runs,
+    prune_event_log,
+    refresh_job,
+)
 from shopstream_assets.platform.partitions import daily
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.on_demand import s3, snowflake
@@ -21,32 +33,39 @@ from shopstream_assets.platform.transform import dbt_definitions
 
 
 def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -> dg.Definitions:
-    """Every asset, check, job and resource of a domain.
+    """Every asset, check, job, schedule, sensor and resource of a domain.
 
     Raises SettingsError when the environment does not say where the domain starts and what its source is.
     """
     settings = domain_settings(domain.name)
     partitions = daily(settings.start_date)
-    simulated = settings.source_mode == "simulated"
-    return dg.Definitions(
-        assets=[
-            *(
-                postgres_asset(domain, table, settings, partitions)
-                if simulated
-                else postgres_spec(domain, table, partitions)
-                for table in domain.tables
-            ),
-            *(lake_asset(domain, table, partitions) for table in domain.tables),
+    sources = [
+        postgres_asset(domain, table, settings, partitions)
+        if settings.source_mode == "simulated"
+        else postgres_spec(domain, table, partitions)
+        for table in domain.tables
+    ]
+    lake = [lake_asset(domain, table, partitions) for table in domain.tables]
+    downstream = followed(
+        [
             *(staging_asset(domain, table, partitions) for table in domain.tables),
-            *dbt_definitions(domain.name, partitions),
-        ],
-        asset_checks=[source_checks(domain, settings), *checks],
-        jobs=[
-            dg.define_asset_job(
-                f"refresh_{domain.name}",
-                selection=dg.AssetSelection.all(),
-                description=f"Bring {domain.name} up to date: every layer, for the chosen days.",
-            )
+            *dbt_definitions(domain, partitions),
+        ]
+    )
+    partitioned = [
+        spec.key for assets in (*lake, *downstream) for spec in assets.specs if spec.partitions_def is not None
+    ]
+    freshness = freshness_checks(domain.name, partitioned, settings.start_date)
+    refresh = refresh_job(domain.name, freshness)
+    return dg.Definitions(
+        assets=[*sources, *lake, *downstream],
+        asset_checks=[source_checks(domain, settings), *checks, freshness],
+        jobs=[refresh, prune_event_log],
+        schedules=[daily_refresh(domain.name, refresh), hourly_freshness(domain.name, freshness), PRUNE_WEEKLY],
+        sensors=[
+            change_sensor(domain, settings.start_date),
+            follow_changes_sensor(domain.name),
+            notify_failed_runs,
         ],
         resources=resources(domain.name),
         executor=dg.in_process_executor,

@@ -15,6 +15,9 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 
+# One dbt run at a time: two that merge into one table would wait for each other's locks.
+DBT_POOL = "dbt"
+
 
 class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
     """PostgresEventLogStorage that also batches planned events, on pooled connections."""
@@ -25,6 +28,11 @@ class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
         self._engine = create_pg_engine(
             self.postgres_url, None, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_pre_ping=True
         )
+
+    def _init_db(self) -> None:
+        super()._init_db()
+        # The default limit of pools lets the first runs overlap (dagster 1.13): the one that matters is set for good.
+        self.set_concurrency_slots(DBT_POOL, 1)
 
     @classmethod
     def from_config_value(

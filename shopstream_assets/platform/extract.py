@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
 
 BATCH_BYTES = 8 * 1024 * 1024
+# Snowflake's VARCHAR holds 16 MB.
+TEXT_BYTES = 16 * 1024 * 1024
 
 # What a declared type can be read from without changing a value.
 WIDENINGS: Mapping[str, tuple[str, ...]] = {
@@ -210,8 +212,10 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
 def _read(value: str, kind: ColumnType, found: str) -> str:
     """SQL that hands a value over in a type that ADBC carries exactly."""
     if kind.name == "numeric":
-        # ADBC has no exact numeric: the value travels as an integer of its smallest unit, see `_exact`.
-        return f"({value} * {10 ** (kind.scale or 0)})::int8"
+        # ADBC has no exact numeric: the value travels as an integer of its smallest unit, see `_exact`. The product of
+        # integers could overflow their type.
+        exact = value if found == "numeric" else f"{value}::numeric"
+        return f"({exact} * {10 ** (kind.scale or 0)})::int8"
     target = {"text": "text", "uuid": "text", "jsonb": "text", "integer": "int4", "bigint": "int8"}.get(kind.name)
     if target and found != {"int4": "integer", "int8": "bigint"}.get(target, target):
         return f"{value}::{target}"
@@ -231,8 +235,12 @@ def _rules(column: Column, found: SourceColumn) -> Iterator[tuple[str, str]]:
             in_range += f" and {name} = round({name}, {kind.scale})"
         yield f"{column.name} does not fit {kind.postgres}", f"({in_range}) is not false"
     if kind.name in ("timestamptz", "date"):
-        in_range = f"{name} >= '0001-01-01' and {name} < '9999-12-31'"
+        in_range = f"{name} >= '0001-01-01' and {name} < '10000-01-01'"
         yield f"{column.name} is not a time between the years 1 and 9999", f"({in_range}) is not false"
+    if kind in (TEXT, JSON) and found.modifier == found.type:
+        # Compressed, a value is at least 1/255 of its length: only one that may be too long is turned into text.
+        fits = f"pg_column_size({name}) < 8192 or octet_length({name}::text) <= {TEXT_BYTES}"
+        yield f"{column.name} is longer than {TEXT_BYTES} bytes", f"({fits}) is not false"
     if column.values:
         accepted = ", ".join("'" + value.replace("'", "''") + "'" for value in column.values)
         yield f"{column.name} is not one of {', '.join(column.values)}", f"({name}::text in ({accepted})) is not false"
@@ -318,14 +326,16 @@ def _exact(values: pa.Array, kind: ColumnType) -> pa.Array:
 
 
 def rejected(connection: Connection, reading: Reading, window: Window) -> Iterator[tuple[dt.date, str, str]]:
-    """The rows of the window that must not travel: (day, reasons, the whole row as JSON)."""
+    """The rows of the window that must not travel: (day, reasons, the whole row as one line of JSON)."""
     cases = ", ".join(
         f"case when not ({sql}) then '{reason.replace(chr(39), chr(39) * 2)}' end" for reason, sql in reading.reasons
     )
     with connection.cursor() as cursor:
         cursor.execute(
             f"select ({quoted(reading.table.cursor)} at time zone 'UTC')::date, "
-            f"array_to_string(array[{cases}], '; '), to_jsonb(t)::text "
+            # Not jsonb, which refuses what json and text may hold; a column may be called t. A json value keeps the
+            # newlines it was written with, all of them outside its strings.
+            f"array_to_string(array[{cases}], '; '), translate(to_json(t.*)::text, e'\\n\\r', '  ') "
             f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
             f"order by {quoted(reading.table.cursor)}"
         )

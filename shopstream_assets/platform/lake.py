@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.extract import EMPTY, Drift, Fingerprint
@@ -92,20 +92,41 @@ def partition_prefix(table: SourceTable, day: dt.date) -> str:
     return f"{table.lake_prefix}/dt={day}/"
 
 
+class ManifestDamaged(Problem):
+    """A manifest is there but is not one that this platform wrote for its partition."""
+
+
 def read_manifests(
     store: ObjectStoreResource, table: SourceTable, days: Iterable[dt.date]
 ) -> dict[dt.date, Manifest | None]:
-    """The manifest of each day, None where the day was never extracted."""
+    """The manifest of each day, None where the day was never extracted.
+
+    Raises ManifestDamaged where one cannot be read or belongs to another partition.
+    """
 
     def read(day: dt.date) -> Manifest | None:
+        key = partition_prefix(table, day) + MANIFEST
         try:
-            return Manifest.model_validate_json(store.get(partition_prefix(table, day) + MANIFEST))
+            manifest = Manifest.model_validate_json(store.get(key))
         except ObjectMissing:
             return None
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _damaged(key, table, day, ": ".join([*map(str, first["loc"]), first["msg"]])) from None
+        if (manifest.table, manifest.partition) != (table.name, day):
+            raise _damaged(key, table, day, f"it is that of {manifest.table}, {manifest.partition}")
+        return manifest
 
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         wanted = list(days)
         return dict(zip(wanted, pool.map(read, wanted), strict=True))
+
+
+def _damaged(key: str, table: SourceTable, day: dt.date, found: str) -> ManifestDamaged:
+    return ManifestDamaged(
+        f"the manifest {key} is damaged ({found}).",
+        f"materialize lake/{table.name} for {day} again; the source still has the rows.",
+    )
 
 
 def damaged_objects(
@@ -154,6 +175,7 @@ class LakeWriter:
         self._pending: list[pa.RecordBatch] = []
         self._pending_day: dt.date | None = None
         self._pending_bytes = 0
+        self._failure: Exception | None = None
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Take batches ordered by the table's cursor."""
@@ -266,10 +288,16 @@ class LakeWriter:
                 key = f"{prefix}-{digest[:16]}.{suffix}"
                 etag = self.store.put(key, content, "application/octet-stream")
                 return LakeObject(key=key, rows=rows, bytes=len(content), sha256=digest, etag=etag)
+            except Exception as error:
+                self._failure = error
+                raise
             finally:
                 in_flight.release()
 
         in_flight.acquire()
+        # The rest of a long scan would be read for nothing.
+        if self._failure:
+            raise self._failure
         return self.pool.submit(upload)
 
 

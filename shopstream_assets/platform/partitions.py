@@ -12,8 +12,8 @@ ONE_DAY = dt.timedelta(days=1)
 
 
 def daily(start_date: dt.date) -> dg.DailyPartitionsDefinition:
-    """Every complete UTC day since `start_date`."""
-    return dg.DailyPartitionsDefinition(start_date=start_date.isoformat(), timezone="UTC")
+    """Every UTC day since `start_date`, today included: its changes need not wait for midnight."""
+    return dg.DailyPartitionsDefinition(start_date=start_date.isoformat(), timezone="UTC", end_offset=1)
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,13 @@ def play(
 ) -> int:
     """Play the days [first, end) of one table into Postgres within the connection's transaction; returns rows played.
 
-    A row that is there already only ever moves forward in time, so days may be played twice and in any order.
+    A row that is there already only ever moves forward in time, so days may be played twice and in any order. Of today,
+    what has happened until now is played.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    now = pa.scalar(dt.datetime.now(dt.UTC), pa.timestamp("us", tz="UTC"))
     target = f"{quoted(schema)}.{quoted(table.name)}"
     columns = ", ".join(quoted(column.name) for column in table.columns)
     typed = ", ".join(f"{quoted(column.name)}::{column.type.postgres}" for column in table.columns)
@@ -50,7 +55,8 @@ def play(
         cursor.execute(f"create schema if not exists {quoted(schema)}")
         for statement in postgres_ddl(table, schema):
             cursor.execute(statement)
-        for number, rows in enumerate(simulator.batches(table.name, first, end)):
+        for number, played_rows in enumerate(simulator.batches(table.name, first, end)):
+            rows = played_rows.filter(pc.less_equal(played_rows.column(table.cursor), now))
             incoming = f"incoming_{number}"
             cursor.adbc_ingest(incoming, rows, mode="create", temporary=True)
             cursor.execute(

@@ -209,12 +209,24 @@ def extract_to_lake(
     with source.snapshot() as connection, lake_writer(store, table) as writer:
         extracted_at = dt.datetime.now(dt.UTC)
         reading = extract.plan(connection, table, source.schema_name)
+        _refuse_namesakes([column.name for column in reading.columns])
         counted = extract.fingerprints(connection, table, source.schema_name, window)
         writer.write(extract.scan(connection, reading, window))
         if sum(day.rows for day in counted.values()) != sum(day.rows for day in writer.days.values()):
             writer.quarantine(extract.rejected(connection, reading, window))
         columns = tuple(ManifestColumn(name=column.name, type=column.type.snowflake) for column in reading.columns)
         return reading.drift, writer.publish(window, counted, columns, reading.drift, extracted_at)
+
+
+def _refuse_namesakes(columns: Iterable[str]) -> None:
+    """Raise SchemaMismatch where two columns of the source would be one in Snowflake, or one that staging adds."""
+    taken = {staging.upper(name): f"{name} of staging" for name in staging.ADDED_COLUMNS}
+    for name in columns:
+        if namesake := taken.get(staging.upper(name)):
+            raise extract.SchemaMismatch(
+                f"columns {name} and {namesake} would have one name in Snowflake.", f"rename {name} in the source."
+            )
+        taken[staging.upper(name)] = name
 
 
 def _rows_accounted_for(key: dg.AssetKey, manifests: Mapping[dt.date, Manifest]) -> dg.AssetCheckResult:

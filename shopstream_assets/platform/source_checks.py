@@ -75,7 +75,12 @@ def _results(
         return
     yield "columns_as_declared", not drift, WARN, f"differs from the declaration: {drift}" if drift else None
     bad_keys = unguarded_bad_keys(connection, table, schema)
-    yield "keys_unique_and_not_null", not bad_keys, error, f"{bad_keys} rows repeat a key" if bad_keys else None
+    yield (
+        "keys_unique_and_not_null",
+        not bad_keys,
+        error,
+        f"{bad_keys} rows have a null key or repeat one" if bad_keys else None,
+    )
     left_out = extract.unpartitioned(connection, table, schema, start_date)
     told = ", ".join(f"{rows} rows whose {reason}" for reason, rows in left_out.items())
     yield "every_row_has_a_day", not left_out, WARN, f"no partition will ever hold {told}" if left_out else None

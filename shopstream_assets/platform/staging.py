@@ -7,7 +7,9 @@ new ones, never a mixture.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,10 +20,11 @@ from shopstream_assets.platform.tables import SourceTable, quoted
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
-    from snowflake.connector.cursor import SnowflakeCursor
+    from snowflake.connector.cursor import ResultMetadata, SnowflakeCursor
 
 # Snowflake takes at most this many names in FILES.
 FILES_PER_COPY = 1000
+ROLLBACK_TIMEOUT = 5
 # What staging adds to the columns of the source.
 ADDED_COLUMNS = {
     PARTITION_COLUMN: "date",
@@ -38,6 +41,10 @@ class StagedCountMismatch(Problem):
     """COPY loaded other rows than the manifests name; the transaction was rolled back."""
 
 
+class StagingTooNarrow(Problem):
+    """A column of the staging table cannot hold what the lake has without changing it; nothing was loaded."""
+
+
 @dataclass(frozen=True)
 class StagedDay:
     """A partition as it lies in staging: its rows and how many distinct keys they have."""
@@ -48,7 +55,12 @@ class StagedDay:
 
 def snowflake_name(name: str) -> str:
     """The quoted Snowflake identifier for a name of the source: what the name unquoted would mean there."""
-    return quoted(name.upper())
+    return quoted(upper(name))
+
+
+def upper(name: str) -> str:
+    """A name in capitals, letter by letter: one that becomes two, as ß, would no longer match the column of a file."""
+    return "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in name)
 
 
 def staging_relation(database: str, table: SourceTable) -> str:
@@ -77,7 +89,8 @@ def create_staging_table(
 ) -> tuple[str, ...]:
     """Make the staging table as declared and add the columns that the manifests have beyond it; returns those added.
 
-    DDL commits by itself in Snowflake, so this comes before the transaction that loads.
+    DDL commits by itself in Snowflake, so this comes before the transaction that loads. Raises StagingTooNarrow where
+    the table is older than a declaration that has changed: COPY would round to the scale that it finds.
     """
     relation = staging_relation(database, table)
     declared = {column.name: column.type.snowflake for column in table.columns} | ADDED_COLUMNS
@@ -85,12 +98,32 @@ def create_staging_table(
     with session.cursor() as cursor:
         cursor.execute(f"create table if not exists {relation} ({columns})")
         cursor.execute(f"select * from {relation} limit 0")
-        present = {column.name for column in cursor.description}
-        wanted = {column.name: column.type for manifest in manifests for column in manifest.columns} | ADDED_COLUMNS
-        missing = {name: kind for name, kind in wanted.items() if name.upper() not in present}
+        present = {column.name: column for column in cursor.description}
+        wanted = {(column.name, column.type): None for manifest in manifests for column in manifest.columns}
+        narrow = [f"{name} of {kind}" for name, kind in wanted if not _holds(present.get(upper(name)), kind)]
+        if narrow:
+            raise StagingTooNarrow(
+                f"the columns of {relation} cannot hold what the lake has: {', '.join(narrow)}.",
+                f"alter their types where Snowflake can; else drop the table and materialize staging/{table.name} for "
+                "all partitions again.",
+            )
+        missing = {name: kind for name, kind in (*wanted, *ADDED_COLUMNS.items()) if upper(name) not in present}
         for name, kind in missing.items():
             cursor.execute(f"alter table {relation} add column {snowflake_name(name)} {kind}")
     return tuple(missing)
+
+
+def _holds(column: ResultMetadata | None, kind: str) -> bool:
+    """Whether a column of staging, None where it is still to be added, takes every value of a type unchanged."""
+    from snowflake.connector.constants import FIELD_ID_TO_NAME
+
+    found = FIELD_ID_TO_NAME[column.type_code] if column else "TEXT"
+    number = re.fullmatch(r"number\((\d+),(\d+)\)", kind)
+    if column and number and found == "FIXED":
+        precision, scale = map(int, number.groups())
+        present = column.precision or 0, column.scale or 0
+        return present[1] >= scale and present[0] - present[1] >= precision - scale
+    return found == "TEXT" or found == kind.partition("(")[0].upper()
 
 
 def replace_partitions(
@@ -104,6 +137,8 @@ def replace_partitions(
 
     Raises StagedCountMismatch, leaving the table as it was, when the rows loaded are not those of the manifests.
     """
+    import snowflake.connector as connector
+
     relation = staging_relation(database, table)
     keys = [item.key for manifest in manifests.values() for item in manifest.objects]
     with session.cursor() as cursor:
@@ -126,9 +161,9 @@ def replace_partitions(
                     )
             cursor.execute("commit")
         except BaseException:
-            # A connection that broke has rolled back by itself; any other is asked to.
-            if not session.is_closed():
-                cursor.execute("rollback")
+            # What a broken connection cannot roll back any more, Snowflake does when the session ends.
+            with suppress(connector.Error):
+                cursor.execute("rollback", timeout=ROLLBACK_TIMEOUT)
             raise
     return staged
 

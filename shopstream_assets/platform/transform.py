@@ -19,18 +19,20 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
+from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
+from shopstream_assets.platform.event_log import DBT_POOL
 from shopstream_assets.platform.partitions import Window
 from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
 from shopstream_assets.platform.source_assets import RETRY, SINGLE_RUN, asset_key
+from shopstream_assets.platform.staging import create_staging_table
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
-MANIFEST = PROJECT / "target" / "manifest.json"
+# A manifest holds the name of the database that its models are in, so each database has one of its own.
+MANIFEST = PROJECT / "target" / os.environ.get("SNOWFLAKE_DATABASE", "SHOPSTREAM_DWH") / "manifest.json"
 # The same manifest as dbt keeps it for itself: the JSON has lost the arguments of generic tests.
 PARSED = MANIFEST.with_name("partial_parse.msgpack")
 WINDOW_MACRO = "macro.shopstream.is_windowed"
-# dbt runs one at a time per warehouse: two that merge into one table would wait for each other's locks.
-POOL = "dbt"
 
 
 def built_manifest() -> Mapping[str, Any]:
@@ -51,7 +53,7 @@ def _parse(newest: float) -> None:
     """Write the manifest; when several processes want it, the first parses and the others wait for it."""
     from dbt.cli.main import dbtRunner
 
-    MANIFEST.parent.mkdir(exist_ok=True)
+    MANIFEST.parent.mkdir(parents=True, exist_ok=True)
     with (MANIFEST.parent / "manifest.lock").open("w") as lock:
         flock(lock, LOCK_EX)
         if MANIFEST.exists() and MANIFEST.stat().st_mtime >= newest:
@@ -101,22 +103,28 @@ def is_windowed(node: Mapping[str, Any]) -> bool:
     return WINDOW_MACRO in node.get("depends_on", {}).get("macros", [])
 
 
-def dbt_definitions(domain: str, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def dbt_definitions(domain: Domain, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The domain's models: those that work on a window, partitioned, and those that are rebuilt whole."""
     manifest = built_manifest()
     models = [
-        node for node in manifest["nodes"].values() if node["resource_type"] == "model" and node["fqn"][1] == domain
+        node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["fqn"][1] == domain.name
     ]
     by_day = [node["name"] for node in models if is_windowed(node)]
     whole = [node["name"] for node in models if not is_windowed(node)]
     return [
-        _assets(manifest, f"{domain}__dbt_by_day", by_day, partitions),
-        _assets(manifest, f"{domain}__dbt_whole", whole, None),
+        _assets(domain, manifest, f"{domain.name}__dbt_by_day", by_day, partitions),
+        _assets(domain, manifest, f"{domain.name}__dbt_whole", whole, None),
     ]
 
 
 def _assets(
-    manifest: Mapping[str, Any], name: str, models: Sequence[str], partitions: dg.PartitionsDefinition | None
+    domain: Domain,
+    manifest: Mapping[str, Any],
+    name: str,
+    models: Sequence[str],
+    partitions: dg.PartitionsDefinition | None,
 ) -> dg.AssetsDefinition:
     @dbt_assets(
         manifest=manifest,
@@ -126,11 +134,11 @@ def _assets(
         backfill_policy=SINGLE_RUN if partitions else None,
         dagster_dbt_translator=Translator(),
         retry_policy=RETRY,
-        pool=POOL,
+        pool=DBT_POOL,
     )
     def build(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[Any]:
         window = Window.of(context) if partitions else None
-        yield from _build(context, warehouse, manifest, window)
+        yield from _build(context, warehouse, domain, manifest, window)
 
     return build
 
@@ -165,6 +173,7 @@ def selected_nodes(context: dg.AssetExecutionContext, manifest: Mapping[str, Any
 def _build(
     context: dg.AssetExecutionContext,
     warehouse: WarehouseResource,
+    domain: Domain,
     manifest: Mapping[str, Any],
     window: Window | None,
 ) -> Iterator[Any]:
@@ -180,6 +189,9 @@ def _build(
         warehouse.connection(REPORTING) as session,
         session.cursor() as cursor,
     ):
+        # A table of which nothing was ever loaded is empty, not an error.
+        for table in domain.tables:
+            create_staging_table(session, warehouse.database, table, ())
         for raw_event in run_dbt(dbt_arguments(*arguments, target)):
             if raw_event["info"]["name"] in FAILURE_EVENTS:
                 failures.append(" ".join(raw_event["info"]["msg"].split()))

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from conftest import Account, Run
+from contract_account import Account, Run
 from snowflake.connector.errors import Error
 
 OPTIONS = """
@@ -56,7 +56,17 @@ def test_copy_loads_named_files_by_column_name_with_their_metadata(lake: str, ru
     rows = run("select * exclude (_loaded_at) from orders order by order_id")
     name = f"{lake}/orders/dt=2026-01-01/"
     day = PLACED.date()
-    assert rows[0] == (1, Decimal("10.25"), "grün 订单", PLACED, day, True, None, f"{name}a.parquet", rows[0][8])
+    assert rows[0] == (
+        1,
+        Decimal("10.25"),
+        "grün 订单",
+        PLACED,
+        day,
+        True,
+        None,
+        f"{name}a.parquet",
+        rows[0][8],
+    )
     assert [row[7:] for row in rows] == [
         *((f"{name}a.parquet", number) for number in (1, 2, 3)),
         *((f"{name}b.parquet", number) for number in (1, 2)),
@@ -153,7 +163,9 @@ def test_delete_and_copy_are_one_transaction(lake: str, run: Run) -> None:
 
 
 def test_a_transformation_picks_columns_of_the_file(lake: str, run: Run) -> None:
-    run("create table picked (id number(38,0), shouted varchar, file varchar, line number(38,0), absent varchar)")
+    run(
+        "create table picked (id number(38,0), shouted varchar, file varchar, line number(38,0), absent varchar)"
+    )
     run(
         "copy into picked (id, shouted, file, line, absent) from ("
         "  select $1:order_id::number(38,0), upper($1:note::varchar), metadata$filename, metadata$file_row_number,"
@@ -166,6 +178,19 @@ def test_a_transformation_picks_columns_of_the_file(lake: str, run: Run) -> None
     assert len(rows) == 5
 
 
+def test_a_transformation_can_take_the_day_from_the_file_name(lake: str, run: Run) -> None:
+    run("create table dated (id number(38,0), _partition_date date, fixed date)")
+    run(
+        "copy into dated (id, _partition_date, fixed) from ("
+        "  select $1:order_id, to_date(regexp_substr(metadata$filename, 'dt=([0-9-]+)', 1, 1, 'e')), '2026-02-03'::date"
+        "  from @lake/orders/) "
+        "files = ('dt=2026-01-01/a.parquet') file_format = (type = parquet) force = true"
+    )
+    assert run("select distinct _partition_date, fixed from dated") == [
+        (dt.date(2026, 1, 1), dt.date(2026, 2, 3))
+    ]
+
+
 def test_files_of_different_schemas_load_in_one_copy(account: Account, lake: str, run: Run) -> None:
     as_text = orders(100, 1).drop_columns(["total"]).append_column("total", pa.array(["7.50"]))
     large = 9_007_199_254_740_993  # no float can hold it
@@ -173,7 +198,10 @@ def test_files_of_different_schemas_load_in_one_copy(account: Account, lake: str
     account.put(f"{lake}/mixed/text.parquet", as_text)
     account.put(f"{lake}/mixed/float.parquet", as_float)
     run(f"copy into orders from @lake/mixed/ {OPTIONS}")
-    assert run("select order_id, total from orders order by 1") == [(100, Decimal("7.50")), (large, Decimal("8.50"))]
+    assert run("select order_id, total from orders order by 1") == [
+        (100, Decimal("7.50")),
+        (large, Decimal("8.50")),
+    ]
 
 
 def test_file_names_with_odd_characters_load(account: Account, lake: str, run: Run) -> None:
@@ -240,9 +268,14 @@ def test_copy_into_an_unknown_table_or_from_an_unknown_stage_is_an_error(lake: s
 
 def test_the_load_history_is_visible(lake: str, run: Run) -> None:
     run(COPY)
-    rows = run("select file_name, table_name, status, row_count from information_schema.load_history order by 1")
+    rows = run(
+        "select file_name, table_name, status, row_count from information_schema.load_history order by 1"
+    )
     mine = [row for row in rows if row[0].startswith("s3://") and f"/{lake}/" in row[0]]
-    assert [(row[1], row[2].upper(), row[3]) for row in mine] == [("ORDERS", "LOADED", 3), ("ORDERS", "LOADED", 2)]
+    assert [(row[1], row[2].upper(), row[3]) for row in mine] == [
+        ("ORDERS", "LOADED", 3),
+        ("ORDERS", "LOADED", 2),
+    ]
 
 
 def test_creating_a_stage_again_changes_nothing(account: Account, lake: str, run: Run) -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import Run
+from contract_account import Run, query
 from snowflake.connector import SnowflakeConnection
 
 VALUES = """
@@ -38,7 +38,7 @@ def fetch(request: pytest.FixtureRequest, connect: Callable[..., SnowflakeConnec
     )
 
     def execute(sql: str) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in connection.cursor().execute(sql).fetchall()]
+        return query(connection, sql)
 
     return execute
 
@@ -77,31 +77,42 @@ def test_a_megabyte_of_unicode_survives(fetch: Run) -> None:
 
 def test_rows_arrive_in_pandas_and_arrow(connect: Callable[..., SnowflakeConnection]) -> None:
     cursor = connect().cursor()
-    table = cursor.execute(VALUES).fetch_arrow_all()
+    cursor.execute(VALUES)
+    table = cursor.fetch_arrow_all()
     assert table is not None
     assert table.num_rows == 1
-    frame = cursor.execute("select 1 as a, null::timestamp_ntz as t").fetch_pandas_all()
+    cursor.execute("select 1 as a, null::timestamp_ntz as t")
+    frame = cursor.fetch_pandas_all()
     assert (frame["A"][0], frame["T"].isna()[0]) == (1, True)
 
 
 def test_an_empty_result_has_columns(connect: Callable[..., SnowflakeConnection]) -> None:
-    cursor = connect().cursor().execute("select 1 as a, 'x' as b where false")
+    cursor = connect().cursor()
+    cursor.execute("select 1 as a, 'x' as b where false")
     assert [column.name for column in cursor.description] == ["A", "B"]
     assert cursor.fetchall() == []
 
 
 def test_unnamed_columns_are_named_after_their_text(connect: Callable[..., SnowflakeConnection]) -> None:
-    cursor = connect().cursor().execute("select count(*), max(1)")
+    cursor = connect().cursor()
+    cursor.execute("select count(*), max(1)")
     assert [column.name for column in cursor.description] == ["COUNT(*)", "MAX(1)"]
 
 
 def test_bound_parameters_keep_their_types(connect: Callable[..., SnowflakeConnection]) -> None:
     connection = connect(paramstyle="qmark")
-    values = (1, Decimal("2.50"), 1.5, "it's", True, dt.date(2026, 1, 1), dt.datetime(2026, 1, 1, 1, 2, 3, 4), None)
-    row = connection.cursor().execute(
-        "select ?::number, ?::number(12,2), ?::float, ?, ?, ?::date, ?::timestamp_ntz, ?::varchar", values
-    ).fetchone()  # fmt: skip
-    assert tuple(row or ()) == values
+    values = (
+        1,
+        Decimal("2.50"),
+        1.5,
+        "it's",
+        True,
+        dt.date(2026, 1, 1),
+        dt.datetime(2026, 1, 1, 1, 2, 3, 4),
+        None,
+    )
+    sql = "select ?::number, ?::number(12,2), ?::float, ?, ?, ?::date, ?::timestamp_ntz, ?::varchar"
+    assert query(connection, sql, *values) == [values]
 
 
 def test_many_rows_can_be_bound_at_once(connect: Callable[..., SnowflakeConnection]) -> None:
@@ -109,7 +120,8 @@ def test_many_rows_can_be_bound_at_once(connect: Callable[..., SnowflakeConnecti
     cursor.execute("create table bound (a number, b varchar)")
     cursor.executemany("insert into bound values (?, ?)", [(1, "x"), (2, None), (3, "z")])
     assert cursor.rowcount == 3
-    assert cursor.execute("select * from bound order by a").fetchall() == [(1, "x"), (2, None), (3, "z")]
+    cursor.execute("select * from bound order by a")
+    assert cursor.fetchall() == [(1, "x"), (2, None), (3, "z")]
 
 
 def test_pyformat_parameters_are_quoted(run: Run) -> None:
@@ -123,7 +135,9 @@ def test_sums_of_decimals_are_exact(run: Run) -> None:
 
 
 def test_quotients_cast_to_a_decimal_are_rounded_alike(run: Run) -> None:
-    assert run("select (2 / 3)::number(38,4), (10.00 / 4)::number(38,2)") == [(Decimal("0.6667"), Decimal("2.50"))]
+    assert run("select (2 / 3)::number(38,4), (10.00 / 4)::number(38,2)") == [
+        (Decimal("0.6667"), Decimal("2.50"))
+    ]
 
 
 def test_variants_are_taken_apart_by_path_and_cast(run: Run) -> None:
@@ -157,7 +171,16 @@ def test_a_date_stays_a_date(run: Run) -> None:
     assert run(
         "select date_trunc('month', day), dateadd(day, 1, day), dateadd(month, -1, day), last_day(day), "
         "day + 1, to_date('2026-01-02') from days"
-    ) == [(day(2026, 3, 1), day(2026, 4, 1), day(2026, 2, 28), day(2026, 3, 31), day(2026, 4, 1), day(2026, 1, 2))]
+    ) == [
+        (
+            day(2026, 3, 1),
+            day(2026, 4, 1),
+            day(2026, 2, 28),
+            day(2026, 3, 31),
+            day(2026, 4, 1),
+            day(2026, 1, 2),
+        )
+    ]
 
 
 def test_timestamps_truncate_add_and_differ(run: Run) -> None:
@@ -185,14 +208,20 @@ def test_timestamps_truncate_add_and_differ(run: Run) -> None:
     ],
 )
 def test_aggregates_of_the_marts(run: Run, expression: str, expected: Any) -> None:
-    run("create table vs as select column1 as k, column2::number(38,0) as v from values ('a', 1), ('b', 2), ('c', 3)")
+    run(
+        "create table vs as select column1 as k, column2::number(38,0) as v from values ('a', 1), ('b', 2), ('c', 3)"
+    )
     [(value,)] = run(f"select {expression} from vs")
     assert value == expected
 
 
 def test_window_functions_and_qualify(run: Run) -> None:
-    run("create table vs as select column1 as k, column2 as v from values ('a', 1), ('a', 2), ('b', 3), ('b', 5)")
-    assert run("select k, v from vs qualify row_number() over (partition by k order by v desc) = 1 order by k") == [
+    run(
+        "create table vs as select column1 as k, column2 as v from values ('a', 1), ('a', 2), ('b', 3), ('b', 5)"
+    )
+    assert run(
+        "select k, v from vs qualify row_number() over (partition by k order by v desc) = 1 order by k"
+    ) == [
         ("a", 2),
         ("b", 5),
     ]

@@ -16,6 +16,6 @@ def test_an_empty_window_is_refused() -> None:
         Window(dt.date(2026, 1, 1), dt.date(2026, 1, 1))
 
 
-def test_partitions_are_complete_utc_days() -> None:
+def test_partitions_are_utc_days_up_to_today() -> None:
     keys = daily(dt.date(2026, 1, 1)).get_partition_keys(current_time=dt.datetime(2026, 1, 3, 23, 59, tzinfo=dt.UTC))
-    assert keys == ["2026-01-01", "2026-01-02"]
+    assert keys == ["2026-01-01", "2026-01-02", "2026-01-03"]

@@ -111,7 +111,7 @@ _BY_MESSAGE: tuple[tuple[str, int, str, str | None], ...] = (
         "42S02",
         "Object '{a}' does not exist or not authorized.",
     ),
-    (r"Referenced column \"(?P<a>[^\"]*)\" not found", 904, "42000", "invalid identifier '{a}'"),
+    (r"Referenced column \"(?P<a>[^\"]*)\" (?:was )?not found", 904, "42000", "invalid identifier '{a}'"),
     (r"Function with name (?P<a>\S+) does not exist", 2140, "42601", "Unknown function {a}"),
 )
 

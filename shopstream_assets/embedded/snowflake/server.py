@@ -46,6 +46,7 @@ _THREADS = 256
 _ANSWER_WITHIN = 40.0
 # A retried request gets the first one's answer, if it is no longer than this many bytes.
 _KEPT_ANSWER = 1 << 20
+_KEPT_FOR = 5.0  # seconds
 
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -75,6 +76,9 @@ class Protocol:
         self.sessions = Sessions(account.limits)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="statement")
         self._running: dict[str, asyncio.Future[bytes]] = {}  # query or request id -> its answer
+        self._asked_to_return: set[asyncio.Future[bytes]] = (
+            set()
+        )  # told "still running": the client will be back
         self.app = Starlette(
             routes=[
                 Route("/session/v1/login-request", self._login, methods=["POST"]),
@@ -190,6 +194,7 @@ class Protocol:
         done, _ = await asyncio.wait([answer], timeout=_ANSWER_WITHIN)
         if done:
             return Response(answer.result(), media_type="application/json")
+        self._asked_to_return.add(answer)
         data = {"queryId": key, "getResultUrl": f"/queries/{key}/result", "progressDesc": None}
         return _json(
             {"data": data, "code": "333334", "message": "Query execution in progress.", "success": True}
@@ -198,9 +203,11 @@ class Protocol:
     def _forget_later(self, done: "asyncio.Future[bytes]", *keys: str) -> None:
         """Keep a short answer for a moment, in case the client did not get it and asks again."""
         failed = done.cancelled() or done.exception() is not None
-        delay = 0.0 if failed or len(done.result()) > _KEPT_ANSWER else 5.0
+        large = not failed and len(done.result()) > _KEPT_ANSWER
+        delay = _KEPT_FOR if done in self._asked_to_return or not large else 0.0
 
         def forget() -> None:
+            self._asked_to_return.discard(done)
             for key in keys:
                 self._running.pop(key, None)
 

@@ -61,7 +61,12 @@ class Storage:
         shutil.rmtree(self.spool, ignore_errors=True)
         self.spool.mkdir()
         # sqlglot still writes lambdas with an arrow, which DuckDB 2 accepts on request only
-        self._root = duckdb.connect(":memory:", config={"lambda_syntax": "ENABLE_SINGLE_ARROW"})
+        # what does not fit into memory goes to the state directory, not to wherever the process was started
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "lambda_syntax": "ENABLE_SINGLE_ARROW",
+            "temp_directory": str(self.spool / "spilled"),
+        }
+        self._root = duckdb.connect(":memory:", config=config)
         self._root.execute("set global TimeZone = 'UTC'")
         self._attach_file(state_dir / "account.duckdb", "_account")
         self._root.execute(_ACCOUNT_TABLES)

@@ -70,6 +70,7 @@ def _creation(tree: exp.Create, name: TableName, namespace: Namespace) -> list[s
 def _create_temporary(session: "Session", statement: Statement, name: TableName) -> Result:
     """A temporary table or view, which lives in the session's own catalog under a name that says where it belongs."""
     tree = statement.tree
+    assert isinstance(tree, exp.Create)
     tree.set("this", _renamed(tree.this, exp.table_(".".join(name), "main", "temp", quoted=True)))
     session_functions(tree, session)
     parts = _creation(tree, ("temp", "main", ".".join(name)), session.namespace)

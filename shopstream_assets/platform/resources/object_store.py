@@ -12,10 +12,14 @@ from pydantic import Field, PrivateAttr
 from shopstream_assets.platform.errors import ServiceError
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
 
 # Uploads and downloads in flight at once: small objects wait for the network, not for a core.
 CONCURRENCY = 16
+# Seconds: a store that is down ends as an error, a slow one is waited for.
+CONNECT_TIMEOUT = 10
+READ_TIMEOUT = 60
 
 
 class ObjectMissing(Exception):
@@ -37,8 +41,8 @@ class ObjectStoreResource(dg.ConfigurableResource):
             from botocore.config import Config
 
             config = Config(
-                connect_timeout=10,
-                read_timeout=60,
+                connect_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
                 retries={"mode": "standard", "total_max_attempts": 4},
                 max_pool_connections=CONCURRENCY,
             )
@@ -69,7 +73,13 @@ class ObjectStoreResource(dg.ConfigurableResource):
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            ConnectionError,
+            HTTPClientError,
+            IncompleteReadError,
+        )
 
         try:
             yield
@@ -78,26 +88,35 @@ class ObjectStoreResource(dg.ConfigurableResource):
             if code in ("NoSuchKey", "404"):
                 raise ObjectMissing(key) from None
             raise self._refused(code, key, error) from None
-        except BotoCoreError as error:
+        except (ConnectionError, HTTPClientError, IncompleteReadError) as error:
             raise ServiceError(
-                f"S3 did not answer for s3://{self.bucket}/{key} ({error}).",
-                "check AWS_ENDPOINT_URL, the network and the credentials' source (`shopstream doctor`).",
+                f"S3 did not answer for s3://{self.bucket}/{key}, or cut the connection ({error}).",
+                "check AWS_ENDPOINT_URL and the network (`shopstream doctor`).",
                 retry=True,
             ) from None
+        except (BotoCoreError, ValueError) as error:
+            raise ServiceError(
+                f"S3 cannot be asked for s3://{self.bucket}/{key} ({' '.join(str(error).split())}).",
+                "correct the AWS credentials, profile, region, AWS_ENDPOINT_URL or SHOPSTREAM_LAKE_BUCKET.",
+                retry=False,
+            ) from None
 
-    def _refused(self, code: str, key: str, error: Exception) -> ServiceError:
+    def _refused(self, code: str, key: str, error: ClientError) -> ServiceError:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "NoSuchBucket":
             return ServiceError(
                 f"the bucket {self.bucket} does not exist.",
                 "create it, or correct SHOPSTREAM_LAKE_BUCKET.",
                 retry=False,
             )
-        if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
+        if status in (401, 403) or code == "ExpiredToken":
             return ServiceError(
                 f"S3 denied access to s3://{self.bucket}/{key} ({code}).",
                 "correct the AWS credentials, or grant s3:GetObject, s3:PutObject and s3:ListBucket on the bucket.",
                 retry=False,
             )
         return ServiceError(
-            f"S3 failed for s3://{self.bucket}/{key} ({error}).", "read the message and try again.", retry=True
+            f"S3 failed for s3://{self.bucket}/{key} ({error}).",
+            "try again, or correct what the message names.",
+            retry=status in (408, 409, 429) or status >= 500,
         )

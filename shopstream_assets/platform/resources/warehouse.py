@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 LOADING = "LOADING_WH"
 REPORTING = "REPORTING_WH"
 
-# The connector retries for ever by default; a statement that takes an hour is stuck, a login that takes one minute too.
+# Seconds. By default the connector tries for ever, and its `network_timeout` bounds two things at once: how long a
+# statement may run before it is cancelled (one that takes an hour is stuck), and how long a request to a server that is
+# gone is repeated. The second is bounded by `_pauses`: the server answers every request within READ_TIMEOUT, if only
+# that the statement still runs.
 LOGIN_TIMEOUT = 30
-NETWORK_TIMEOUT = 3600
+STATEMENT_TIMEOUT = 3600
+READ_TIMEOUT = 60
+RETRY_TIMEOUT = 120
 
 
 class WarehouseResource(dg.ConfigurableResource):
@@ -61,7 +67,9 @@ class WarehouseResource(dg.ConfigurableResource):
             "database": self.database,
             "warehouse": warehouse,
             "login_timeout": LOGIN_TIMEOUT,
-            "network_timeout": NETWORK_TIMEOUT,
+            "network_timeout": STATEMENT_TIMEOUT,
+            "socket_timeout": READ_TIMEOUT,
+            "backoff_policy": _pauses,
             "session_parameters": {
                 "TIMEZONE": "UTC",
                 "QUERY_TAG": "shopstream",
@@ -81,6 +89,12 @@ class WarehouseResource(dg.ConfigurableResource):
             session = connector.connect(**self.parameters(warehouse))
         except connector.Error as error:
             raise service_error(error) from None
+        except (OSError, TypeError, ValueError) as error:
+            raise ServiceError(
+                f"the settings of the Snowflake connection cannot be used ({error}).",
+                "correct SNOWFLAKE_PRIVATE_KEY_PATH and its passphrase, and SNOWFLAKE_PORT if it is set.",
+                retry=False,
+            ) from None
         try:
             yield session
         except connector.Error as error:
@@ -89,28 +103,54 @@ class WarehouseResource(dg.ConfigurableResource):
             session.close()
 
 
+def _pauses() -> Iterator[int]:
+    """Seconds between the attempts of one request, until RETRY_TIMEOUT has passed."""
+    from snowflake.connector.errors import OperationalError
+
+    started, pause = time.monotonic(), 1
+    while time.monotonic() - started < RETRY_TIMEOUT:
+        yield pause
+        pause = min(2 * pause, 16)
+    raise OperationalError(f"no answer within {RETRY_TIMEOUT} s", errno=UNREACHABLE)
+
+
+# Errors of the connector and of Snowflake, by number.
+UNREACHABLE = 250003
+_LOGIN = {390100, 390101, 390144, 394304, 251005, 251006, 251008}
+_MISSING = {2003, 2043}
+_NO_ANSWER = {-1, 250001, UNREACHABLE, 251011, 251012, 252010, 252012, 390114}
+# Another transaction held the table for too long or changed it.
+_CONFLICT = {625, 629}
+
+
 def service_error(error: Any) -> ServiceError:
     """What to tell the user about an error of the connector, by its number."""
-    number, found = getattr(error, "errno", None), " ".join(str(getattr(error, "msg", None) or error).split())
-    if number in (390100, 390144, 390101, 394304) or "password was specified" in found or "JWT" in found:
+    number, found = getattr(error, "errno", None) or -1, " ".join(str(getattr(error, "msg", None) or error).split())
+    if number in _LOGIN or "password was specified" in found or "JWT" in found:
         return ServiceError(
             f"Snowflake refused the login ({found}).",
             "correct SNOWFLAKE_USER and its password or private key.",
             retry=False,
         )
-    if number in (2003, 2043) or "does not exist or not authorized" in found:
+    if number in _MISSING or "does not exist or not authorized" in found:
         return ServiceError(
             f"an object in Snowflake is missing or not granted ({found}).",
-            "create it (deploy/snowflake; the local stack does it by itself) or grant it to SNOWFLAKE_ROLE.",
+            "create it (deploy/snowflake; the local stack does it by itself), correct SNOWFLAKE_DATABASE, or grant it "
+            "to SNOWFLAKE_ROLE.",
             retry=False,
         )
-    if number in (250001, 250003, 251001, 251011, 390114) or number is None:
+    # 290000 + status: an HTTP error that the connector gave up on.
+    if number in _NO_ANSWER or number // 1000 == 290:
         return ServiceError(
             f"Snowflake did not answer ({found}).",
             "check SNOWFLAKE_ACCOUNT (and SNOWFLAKE_HOST, if set) and the network (`shopstream doctor`).",
             retry=True,
         )
-    return ServiceError(f"Snowflake answered {number}: {found}.", "read the message.", retry=False)
+    if number in _CONFLICT:
+        return ServiceError(
+            f"another transaction was in the way ({found}).", "try again when it has ended.", retry=True
+        )
+    return ServiceError(f"Snowflake answered {number}: {found}.", "correct what the message names.", retry=False)
 
 
 __all__ = ["LOADING", "REPORTING", "WarehouseResource", "service_error"]

@@ -1,0 +1,152 @@
+"""Jobs, schedules and sensors that keep a domain running, with names that people understand."""
+
+import datetime as dt
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.event_log import SqlEventLogStorage
+
+from shopstream_assets.platform.automation import FOLLOW_CHANGES
+from shopstream_assets.platform.partitions import ONE_DAY
+
+WEBHOOK = "SHOPSTREAM_ALERT_WEBHOOK_URL"
+DETAILS_KEPT = dt.timedelta(days=30)
+# What Dagster answers questions about assets from: never pruned.
+ASSET_EVENTS = ("ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_CHECK_EVALUATION")
+
+
+def refresh_job(domain: str, freshness: dg.AssetChecksDefinition) -> UnresolvedAssetJobDefinition:
+    """Every layer of a domain, for the chosen days, with all checks but those that look at the clock."""
+    return dg.define_asset_job(
+        f"refresh_{domain}",
+        selection=dg.AssetSelection.all() - dg.AssetSelection.checks(freshness),
+        description=f"Bring {domain} up to date: every layer, for the chosen days, with all checks.",
+    )
+
+
+def daily_refresh(domain: str, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """For those who prefer a clock to the change sensor: at 02:00 UTC, the day that ended; off until switched on."""
+
+    @dg.schedule(
+        name=f"daily_refresh_{domain}",
+        job=job,
+        cron_schedule="0 2 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="At 02:00 UTC, refresh the day that ended.",
+    )
+    def daily_refresh_(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        day = (context.scheduled_execution_time.date() - ONE_DAY).isoformat()
+        return dg.RunRequest(run_key=day, partition_key=day)
+
+    return daily_refresh_
+
+
+def hourly_freshness(domain: str, checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:
+    """Looks every hour whether the newest day has arrived; running from the start."""
+    return dg.ScheduleDefinition(
+        name=f"freshness_{domain}",
+        job=dg.define_asset_job(
+            f"check_freshness_{domain}",
+            selection=dg.AssetSelection.checks(checks),
+            description="See whether the newest complete day has arrived in every layer.",
+        ),
+        cron_schedule="5 * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Five past every hour.",
+    )
+
+
+def follow_changes_sensor(domain: str) -> dg.AutomationConditionSensorDefinition:
+    """Evaluates the automation conditions of a domain's assets; running from the start."""
+    return dg.AutomationConditionSensorDefinition(
+        f"{domain}_automation",
+        target=dg.AssetSelection.all(),
+        minimum_interval_seconds=15,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Builds what depends on something that changed, once its blocking checks have passed.",
+    )
+
+
+@dg.op(description="Delete what old runs logged, except the history of assets and checks.")
+def prune(context: dg.OpExecutionContext) -> None:
+    """Delete step and engine events older than DETAILS_KEPT; materializations and check results stay."""
+    import sqlalchemy as db
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as events
+
+    before = dt.datetime.now(dt.UTC).replace(tzinfo=None) - DETAILS_KEPT
+    kept = db.and_(events.c.dagster_event_type.is_not(None), events.c.dagster_event_type.in_(ASSET_EVENTS))
+    storage = context.instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        raise TypeError(f"pruning the event log: it is a {type(storage).__name__}, not in a SQL database")
+    with storage.index_connection() as connection:
+        deleted = connection.execute(db.delete(events).where(events.c.timestamp < before, db.not_(kept))).rowcount
+    context.log.info(f"Deleted {deleted} events of before {before:%Y-%m-%d %H:%M} UTC.")
+
+
+@dg.job(description=f"Delete the details of runs older than {DETAILS_KEPT.days} days from Dagster's event log.")
+def prune_event_log() -> None:
+    """Keep Dagster's storage small; assets and checks keep their history."""
+    prune()
+
+
+PRUNE_WEEKLY = dg.ScheduleDefinition(
+    name="prune_event_log_weekly",
+    job=prune_event_log,
+    cron_schedule="0 4 * * 0",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Sundays at 04:00 UTC.",
+)
+
+
+@dg.run_failure_sensor(
+    name="notify_failed_runs",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=15,
+    description=f"Posts every failed run to the Slack-compatible webhook in {WEBHOOK}; off where that is unset.",
+)
+def notify_failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+    """Tell the webhook which run failed, and why."""
+    url = os.environ.get(WEBHOOK)
+    if not url:
+        return dg.SkipReason(f"{WEBHOOK} is not set.")
+    post(url, failure_message(context.dagster_run, context.failure_event.message or ""))
+    return None
+
+
+def failure_message(run: dg.DagsterRun, why: str) -> str:
+    """The notification's text: the run, what it was for, and the first lines of why."""
+    span = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
+    lines = [line for line in why.splitlines() if line.strip()][:5]
+    return "\n".join([f"Run {run.run_id} of {run.job_name} failed ({'..'.join(span) or 'no partition'}).", *lines])
+
+
+PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+def post(url: str, text: str) -> None:
+    """POST {"text": ...}; raises RuntimeError without the URL, which is a secret, when it is not accepted."""
+    request = urllib.request.Request(
+        url, data=json.dumps({"text": text}).encode(), headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            response.read()
+    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+        reason = getattr(error, "code", None) or type(error).__name__
+        raise RuntimeError(f"notifying of a failed run: the webhook in {WEBHOOK} answered {reason}.") from None
+
+
+def followed(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """The assets, set to follow their dependencies' changes."""
+    return [
+        assets_def.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=FOLLOW_CHANGES))
+        for assets_def in assets
+    ]

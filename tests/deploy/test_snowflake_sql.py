@@ -1,0 +1,280 @@
+"""The account-level SQL. There is no account here: it is parsed, and its meaning is compared with the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlglot
+import yaml  # type: ignore[import-untyped]
+from account_sql import DEPLOY, SCRIPTS, Grants, Statement
+from sqlglot import exp
+
+from shopstream_assets import doctor
+from shopstream_assets.platform import staging
+from shopstream_assets.platform.resources import warehouse
+from shopstream_assets.shopstream.tables import TABLES
+
+ROOT = DEPLOY.parent
+PLATFORM = "SHOPSTREAM_TRANSFORMER"
+DATABASE = "SHOPSTREAM_DWH"
+# What sqlglot knows by its first word only; whatever else it cannot read is a mistake until it is added here.
+UNPARSED = re.compile(
+    r"create (role|schema|user|resource monitor|masking policy) if not exists |"
+    r"grant role |grant select on (all|future) tables |"
+    r"alter warehouse \w+ set resource_monitor = |alter tag \S+ set masking policy |"
+    r'alter table \S+ modify column "\w+" set tag '
+)
+
+
+def _example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    return dict(line.lstrip("# ").split("=", 1) for line in lines if re.match(r"(# )?[A-Z_]+=", line))
+
+
+def _profile() -> dict[str, Any]:
+    profiles = yaml.safe_load((ROOT / "dbt_project" / "profiles.yml").read_text(encoding="utf-8"))
+    return profiles["shopstream"]["outputs"]["warehouse"]
+
+
+def _created(statements: list[Statement], kind: str) -> list[Statement]:
+    return [s for s in statements if s.text.lower().startswith(f"create {kind} if not exists ")]
+
+
+def _name(statement: Statement, kind: str) -> str:
+    return statement.text[len(f"create {kind} if not exists ") :].split()[0]
+
+
+def test_the_scripts_are_numbered_in_the_order_in_which_they_run() -> None:
+    assert [script.name[:2] for script in SCRIPTS] == [f"{n:02}" for n in range(1, len(SCRIPTS) + 1)]
+
+
+def test_every_statement_is_parsed_or_of_a_kind_that_sqlglot_is_known_not_to_read(statements: list[Statement]) -> None:
+    strange = [s for s in statements if isinstance(s.parsed, exp.Command) and not UNPARSED.match(s.text)]
+    assert [(s.script, s.text) for s in strange] == []
+
+
+def test_every_statement_names_the_role_that_runs_it(statements: list[Statement]) -> None:
+    assert all(statement.role for statement in statements)
+
+
+def test_every_script_may_be_run_again(statements: list[Statement]) -> None:
+    """Whatever is created is left alone where it exists; nothing is dropped or replaced."""
+    for statement in statements:
+        words = statement.text.lower().split()
+        assert words[0] in ("use", "create", "grant", "alter", "describe"), statement.text
+        if words[0] == "create":
+            assert " if not exists " in statement.text, statement.text
+            assert "or replace" not in statement.text, statement.text
+
+
+def test_the_account_administrator_does_only_what_no_other_role_may(statements: list[Statement]) -> None:
+    allowed = re.compile(
+        r"use role |create (resource monitor|storage integration|tag|masking policy) |describe integration |"
+        r"alter (warehouse \w+ set resource_monitor|tag \S+ set masking policy|table \S+ modify column \S+ set tag)"
+    )
+    done = [statement.text for statement in statements if statement.role == "ACCOUNTADMIN"]
+    assert [text for text in done if not allowed.match(text)] == []
+
+
+def test_nothing_is_granted_to_public_or_with_the_right_to_grant_on(statements: list[Statement]) -> None:
+    for statement in statements:
+        assert not re.search(r"\bto (role )?public\b|with grant option|grant (all|ownership)\b", statement.text.lower())
+
+
+def test_every_warehouse_is_small_sleeps_has_timeouts_and_a_monitor(statements: list[Statement]) -> None:
+    created = {_name(statement, "warehouse"): statement.text for statement in _created(statements, "warehouse")}
+    monitored = {s.text.split()[2] for s in statements if s.text.startswith("alter warehouse ")}
+    assert set(created) == monitored == set(doctor.WAREHOUSES)
+    for text in created.values():
+        for setting in ("warehouse_size = 'XSMALL'", "auto_suspend = 60", "auto_resume = true"):
+            assert setting in text
+        assert "initially_suspended = true" in text
+        assert re.search(r"statement_timeout_in_seconds = [1-9]\d*", text)
+        assert re.search(r"statement_queued_timeout_in_seconds = [1-9]\d*", text)
+
+
+def test_names_are_those_of_the_settings_the_profile_and_the_doctor(statements: list[Statement]) -> None:
+    example = _example()
+    assert [_name(s, "database") for s in _created(statements, "database")] == [example["SNOWFLAKE_DATABASE"]]
+    assert [_name(s, "user") for s in _created(statements, "user")] == [example["SNOWFLAKE_USER"]]
+    integrations = [_name(s, "storage integration") for s in _created(statements, "storage integration")]
+    assert integrations == [example["SNOWFLAKE_STORAGE_INTEGRATION"]]
+    assert example["SNOWFLAKE_ROLE"] in [_name(s, "role") for s in _created(statements, "role")]
+    schemas = [_name(s, "schema") for s in _created(statements, "schema")]
+    assert schemas == [f"{DATABASE}.{schema}" for schema in (*doctor.SCHEMAS, "GOVERNANCE")]
+    used = {warehouse.LOADING, warehouse.REPORTING, _profile()["warehouse"]}
+    assert used <= {_name(s, "warehouse") for s in _created(statements, "warehouse")}
+
+
+def test_the_platforms_user_is_a_service_with_a_key_and_the_platforms_role_alone(
+    statements: list[Statement], grants: Grants
+) -> None:
+    [user] = _created(statements, "user")
+    assert "type = service" in user.text
+    assert "rsa_public_key = '<% public_key %>'" in user.text
+    assert "password" not in user.text
+    assert grants.roles[_example()["SNOWFLAKE_USER"]] == {_example()["SNOWFLAKE_ROLE"]}
+
+
+def _needs(sql: str) -> set[tuple[str, str]]:
+    """What a role must hold to run one of the platform's create statements."""
+    [parsed] = sqlglot.parse(sql, dialect="snowflake")
+    assert isinstance(parsed, exp.Create)
+    table = parsed.find(exp.Table)
+    assert table is not None
+    needs = {
+        ("usage", f"database {table.catalog}"),
+        ("usage", f"schema {table.catalog}.{table.db}"),
+        (f"create {str(parsed.kind).lower()}", f"schema {table.catalog}.{table.db}"),
+    }
+    if match := re.search(r'storage_integration = "(\w+)"', sql):
+        needs.add(("usage", f"integration {match[1]}"))
+    return needs
+
+
+class Recorder:
+    """A session that takes down what it is told."""
+
+    def __init__(self) -> None:
+        self.description: list[Any] = []
+        self.executed: list[str] = []
+
+    def cursor(self) -> Recorder:
+        return self
+
+    def execute(self, sql: str, parameters: Any = None) -> None:
+        self.executed.append(sql)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def test_what_the_loader_creates_is_granted_to_the_platform_and_to_the_loader_alone(grants: Grants) -> None:
+    session: Any = Recorder()
+    staging.create_stage(session, DATABASE, "bucket", _example()["SNOWFLAKE_STORAGE_INTEGRATION"])
+    staging.create_staging_table(session, DATABASE, TABLES[0], ())
+    creates = [sql for sql in session.executed if sql.startswith("create ")]
+    assert len(creates) == 2
+    needed = set().union(*map(_needs, creates)) | {("usage", f"warehouse {warehouse.LOADING}")}
+    for role in ("SHOPSTREAM_LOADER", PLATFORM):
+        assert needed - grants.of(role) == set(), role
+
+
+def test_what_dbt_creates_and_reads_is_granted_to_the_platform(grants: Grants) -> None:
+    project = yaml.safe_load((ROOT / "dbt_project" / "dbt_project.yml").read_text(encoding="utf-8"))
+    layers = project["models"]["shopstream"]["shopstream"].values()
+    schemas = {layer["+schema"] for layer in layers} | {_profile()["schema"]}
+    assert schemas == {"CORE", "MARTS"}
+    needed = {("usage", f"database {DATABASE}"), ("usage", f"schema {DATABASE}.STAGING")}
+    needed |= {("select", f"future tables in {DATABASE}.STAGING"), ("usage", f"warehouse {_profile()['warehouse']}")}
+    needed |= {("usage", f"warehouse {warehouse.REPORTING}")}
+    for schema in schemas:
+        # Views: dbt merges from a temporary one.
+        for privilege in ("usage", "create table", "create view"):
+            needed.add((privilege, f"schema {DATABASE}.{schema}"))
+    assert needed - grants.of(PLATFORM) == set()
+
+
+def test_no_role_may_create_schemas_or_databases_or_users(grants: Grants) -> None:
+    privileges = {privilege for role in grants.held for privilege, _ in grants.of(role)}
+    assert privileges == {"usage", "select", "create stage", "create table", "create view"}
+
+
+def test_a_reporter_reads_facts_and_marts_but_not_staging(grants: Grants) -> None:
+    may = grants.of("SHOPSTREAM_REPORTER")
+    for schema in ("CORE", "MARTS"):
+        assert {
+            ("select", f"all tables in {DATABASE}.{schema}"),
+            ("select", f"future tables in {DATABASE}.{schema}"),
+        } <= may
+    assert not [what for _, what in may if "STAGING" in what or "RAW" in what]
+    assert {privilege for privilege, _ in may} == {"usage", "select"}
+
+
+def test_only_its_holders_inherit_the_right_to_read_personal_data(grants: Grants) -> None:
+    assert [to for to, granted in grants.roles.items() if "SHOPSTREAM_PII_READER" in granted] == []
+
+
+def _tagged(statements: list[Statement]) -> set[tuple[str, str]]:
+    tag = re.compile(r'alter table "SHOPSTREAM_DWH".STAGING."(\w+)" modify column "(\w+)" set tag (\S+) = \'true\'')
+    found = [tag.fullmatch(s.text) for s in statements if s.text.startswith("alter table ")]
+    assert all(found)
+    assert {match[3] for match in found if match} == {f"{DATABASE}.GOVERNANCE.PII"}
+    return {(match[1], match[2]) for match in found if match}
+
+
+def test_the_masked_columns_are_exactly_those_declared_as_personal_data(statements: list[Statement]) -> None:
+    declared = {
+        (table.staging_table, column.name.upper()) for table in TABLES for column in table.columns if column.pii
+    }
+    assert _tagged(statements) == declared
+
+
+def test_the_tag_masks_text_for_all_but_the_readers_of_personal_data(statements: list[Statement]) -> None:
+    [policy] = _created(statements, "masking policy")
+    assert "(content varchar) returns varchar" in policy.text
+    assert re.findall(r"is_role_in_session\('(\w+)'\)", policy.text) == ["SHOPSTREAM_PII_READER"]
+    [attached] = [s for s in statements if s.text.startswith("alter tag ")]
+    assert attached.text.split()[2] == _name(_created(statements, "tag")[0], "tag")
+    assert _name(policy, "masking policy") in attached.text
+
+
+def test_the_staging_tables_script_is_exactly_what_the_declarations_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DEPLOY / "snowflake"))
+    import staging_tables  # type: ignore[import-not-found]
+
+    told = "a declaration changed: run `python deploy/snowflake/staging_tables.py`"
+    assert staging_tables.FILE.read_text(encoding="utf-8") == staging_tables.script(), told
+
+
+def test_personal_data_of_a_type_without_a_masking_policy_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shopstream_assets.platform.tables import BIGINT, DATE, TIMESTAMP, Column, SourceTable
+
+    monkeypatch.syspath_prepend(str(DEPLOY / "snowflake"))
+    import staging_tables
+
+    columns = (
+        Column("id", BIGINT, "Key."),
+        Column("born", DATE, "Birthday.", pii=True),
+        Column("updated_at", TIMESTAMP, "Changed."),
+    )
+    table = SourceTable(name="people", grain="One row per person.", description="", owner="team:x", columns=columns)
+    with pytest.raises(ValueError, match=r"people.born is personal data of type date, which has no masking policy"):
+        staging_tables.tag_statements(table)
+
+
+def test_personal_data_stays_in_staging() -> None:
+    """No model of core or marts has a column named like one that is declared as personal data."""
+    personal = {column.name for table in TABLES for column in table.columns if column.pii}
+    models: list[Path] = sorted((ROOT / "dbt_project" / "models").rglob("*/*/*.yml"))
+    assert models
+    for path in models:
+        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []):
+            found = {column["name"].lower() for column in model["columns"]} & personal
+            assert not found, f"{path.name}: tag them in deploy/snowflake as well: {found}"
+
+
+def test_snowflake_reads_the_bucket_of_the_stage_but_not_its_quarantine(statements: list[Statement]) -> None:
+    session: Any = Recorder()
+    staging.create_stage(session, DATABASE, "<% lake_bucket %>", "SHOPSTREAM_LAKE")
+    [location] = re.findall(r"url = '(.+?)'", session.executed[0])
+    [integration] = _created(statements, "storage integration")
+    assert f"storage_allowed_locations = ('{location}')" in integration.text
+    assert f"storage_blocked_locations = ('{location}quarantine/')" in integration.text
+    assert {table.quarantine_prefix.split("/")[0] for table in TABLES} == {"quarantine"}
+
+
+def test_the_placeholders_are_the_ones_that_the_documentation_fills_in(statements: list[Statement]) -> None:
+    placeholders = {name for s in statements for name in re.findall(r"<% (\w+) %>", s.text)}
+    assert placeholders == {"lake_bucket", "lake_reader_role_arn", "public_key"}
+    manual = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    for name in placeholders:
+        assert f'-D "{name}=' in manual
+    for script in SCRIPTS:
+        assert f"deploy/snowflake/{script.name}" in manual

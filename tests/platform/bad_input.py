@@ -1,0 +1,205 @@
+"""A source table to spoil, and what became of its rows: the same few words for every test of bad input."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, LiteralString, cast
+
+import psycopg
+
+from shopstream_assets.platform.errors import told_from
+from shopstream_assets.platform.lake import Manifest, partition_prefix
+from shopstream_assets.platform.partitions import ONE_DAY, Window
+from shopstream_assets.platform.resources.postgres import PostgresResource
+from shopstream_assets.platform.source_assets import extract_to_lake, load_from_lake
+from shopstream_assets.platform.staging import snowflake_name, staging_relation
+from shopstream_assets.platform.tables import (
+    BIGINT,
+    DATE,
+    INTEGER,
+    MONEY,
+    TEXT,
+    TIMESTAMP,
+    Column,
+    RowRule,
+    SourceTable,
+    postgres_ddl,
+    quoted,
+)
+from shopstream_assets.summary import Services
+
+FIRST = dt.date(2026, 3, 1)
+DAY = Window(FIRST, FIRST + ONE_DAY)
+DAYS = Window(FIRST, FIRST + 3 * ONE_DAY)
+NOON = "2026-03-01 12:00+00"
+
+LINES = SourceTable(
+    name="lines",
+    grain="One row per line.",
+    description="Lines of orders.",
+    owner="team:sales",
+    columns=(
+        Column("id", BIGINT, "Key."),
+        Column("order_id", BIGINT, "Order.", nullable=True, references="orders.id"),
+        Column("quantity", INTEGER, "Units.", nullable=True, minimum=1),
+        Column("amount", MONEY, "Amount.", nullable=True),
+        Column("status", TEXT, "State.", nullable=True, values=("paid", "it's late")),
+        Column("note", TEXT, "Note.", nullable=True),
+        Column("due", DATE, "Due.", nullable=True),
+        Column("seen_at", TIMESTAMP, "Seen.", nullable=True),
+        Column("updated_at", TIMESTAMP, "Cursor."),
+    ),
+    rules=(RowRule("a gift must be free", "note <> 'gift' or amount = 0", ("note", "amount")),),
+)
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """A table of the test's own schema on its way through the layers."""
+
+    services: Services
+    table: SourceTable
+
+    @property
+    def relation(self) -> str:
+        return f"{quoted(self.services.source.schema_name)}.{quoted(self.table.name)}"
+
+    def create(self, *, plain: bool = False) -> Spoiled:
+        """The table as declared; `plain` leaves out its constraints and the limits of its numerics."""
+        statement = postgres_ddl(self.table, self.services.source.schema_name)[0]
+        if plain:
+            columns = ", ".join(
+                f"{quoted(c.name)} {c.type.name if c.type.name == 'numeric' else c.type.postgres}"
+                for c in self.table.columns
+            )
+            statement = f"create table {self.relation} ({columns})"
+        return self.run(statement)
+
+    def run(self, *statements: str) -> Spoiled:
+        """Execute in Postgres; {t} is the table."""
+        with psycopg.connect(self.services.source.dsn, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(cast(LiteralString, statement.replace("{t}", self.relation)))
+        return self
+
+    def insert(self, **values: object) -> Spoiled:
+        """One row; what is not given is null, the cursor noon of the first day."""
+        row = {self.table.cursor: NOON, **values}
+        with psycopg.connect(self.services.source.dsn, autocommit=True) as connection:
+            connection.execute(
+                cast(
+                    LiteralString,
+                    f"insert into {self.relation} ({', '.join(quoted(name).replace('%', '%%') for name in row)}) "
+                    f"values ({', '.join(['%s'] * len(row))})",
+                ).replace("{t}", self.relation),
+                [str(value) if value is not None else None for value in row.values()],
+            )
+        return self
+
+    def extract(self, window: Window = DAY) -> dict[dt.date, Manifest]:
+        """As the lake asset does it."""
+        with told_from("lake", self.table.name, window, "extracting changed rows to the lake"):
+            return extract_to_lake(self.services.source, self.services.store, self.table, window)[1]
+
+    def load(self, window: Window = DAY) -> None:
+        """As the staging asset does it."""
+        with told_from("staging", self.table.name, window, "loading the lake's partitions"):
+            load_from_lake(self.services.store, self.services.warehouse, self.table, window)
+
+    def stage(self, window: Window = DAY) -> Manifest:
+        """Both; returns the first day's manifest."""
+        manifests = self.extract(window)
+        self.load(window)
+        return manifests[window.first]
+
+    def staged(self, *columns: str) -> list[tuple[Any, ...]]:
+        """Those columns in staging, ordered by all of them."""
+        names = ", ".join(snowflake_name(name) for name in columns)
+        relation = staging_relation(self.services.warehouse.database, self.table)
+        with self.services.warehouse.connection("REPORTING_WH") as session, session.cursor() as cursor:
+            cursor.execute(f"select {names} from {relation}")
+            return sorted((tuple(row) for row in cursor.fetchall()), key=repr)
+
+    def quarantined(self, manifest: Manifest) -> list[dict[str, Any]]:
+        """The manifest's quarantine: a reason and a row for each line."""
+        contents = [self.services.store.get(item.key).decode() for item in manifest.quarantine_objects]
+        return [json.loads(line) for content in contents for line in content.split("\n")[:-1]]
+
+    def manifest_key(self, day: dt.date = FIRST) -> str:
+        return f"{partition_prefix(self.table, day)}_manifest.json"
+
+    def manifest_bytes(self, day: dt.date = FIRST) -> bytes:
+        return self.services.store.get(self.manifest_key(day))
+
+    def through(self, proxy: Proxy) -> Spoiled:
+        """The same table, its Postgres reached through the proxy."""
+        dsn = self.services.source.dsn.replace(f":{proxy.target}/", f":{proxy.port}/")
+        source = PostgresResource(dsn=dsn, schema_name=self.services.source.schema_name)
+        return replace(self, services=replace(self.services, source=source))
+
+
+class Proxy:
+    """A TCP proxy on 127.0.0.1 that forwards until it is told to stall or to cut."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = [self._listener]
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._bytes_until_cut: int | None = None
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stall(self) -> None:
+        """Keep every connection open, and forward nothing any more."""
+        self._flowing.clear()
+
+    def cut(self) -> None:
+        """Reset every connection and refuse new ones."""
+        for item in self._sockets:
+            with suppress(OSError):
+                item.shutdown(socket.SHUT_RDWR)
+            item.close()
+        self._flowing.set()
+
+    def cut_after(self, answered: int) -> None:
+        """Cut once this many more bytes of answers have passed."""
+        self._bytes_until_cut = answered
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target))
+                self._sockets += [client, server]
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        answers = source.getpeername()[1] == self.target
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self._flowing.wait()
+                sink.sendall(data)
+                if answers and self._bytes_until_cut is not None:
+                    self._bytes_until_cut -= len(data)
+                    if self._bytes_until_cut <= 0:
+                        self.cut()
+            sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def proxy(target: int) -> Iterator[Proxy]:
+    """A proxy before a port of 127.0.0.1, while the block lasts."""
+    running = Proxy(target)
+    try:
+        yield running
+    finally:
+        running.cut()
