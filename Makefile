@@ -47,11 +47,13 @@ bench: install ## Measure the extraction against its limit and its rivals
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-bench.lock
 	@$(BIN)/python -m benchmarks.extraction
 
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
 lock: ## Resolve the lock files anew (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--extra embedded --extra dev pyproject.toml --output-file requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--extra embedded --extra dev --extra bench pyproject.toml --output-file requirements-bench.lock
+	$(LOCK) --extra embedded --extra dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --extra embedded --extra dev --extra bench pyproject.toml --constraints requirements.lock \
+		--output-file requirements-bench.lock
+	$(LOCK) pyproject.toml deploy/requirements.in --constraints requirements.lock --output-file deploy/requirements.lock
 
 clean: ## Delete .venv and build files
 	rm -rf $(VENV) build *.egg-info dbt_project/target

@@ -30,9 +30,8 @@ def services(local_stack: Mapping[str, str]) -> Services:
     """Connections to the tests' stack, in a Postgres schema and a bucket of the test's own."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     store = ObjectStoreResource(bucket=name)
-    store.client.create_bucket(
-        Bucket=name, CreateBucketConfiguration={"LocationConstraint": store.client.meta.region_name}
-    )
+    region = {"LocationConstraint": store.client.meta.region_name}
+    store.client.create_bucket(Bucket=name, CreateBucketConfiguration=region)  # type: ignore[arg-type]
     source = PostgresResource(dsn=local_stack["SHOPSTREAM_POSTGRES_DSN"], schema_name=name)
     with source.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(f'create schema "{name}"')

@@ -2,13 +2,15 @@
 
 A day of a table is compared by its fingerprint (rows, newest cursor, hash of keys and cursors) with the one in the
 lake's manifest. So a late commit, a back-dated update or a lost manifest heals itself; how a row changed does not
-matter.
+matter. A row that changes leaves its old day, which then differs as well: such a day has nothing new, its version in
+the log is history, and it is left alone.
 """
 
 import datetime as dt
 import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -17,12 +19,15 @@ from pydantic import BaseModel
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.extract import EMPTY, Fingerprint, fingerprints
-from shopstream_assets.platform.lake import read_manifests
+from shopstream_assets.platform.lake import Manifest, read_manifests
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.postgres import PostgresResource
 from shopstream_assets.platform.source_assets import asset_key
-from shopstream_assets.platform.tables import SourceTable
+from shopstream_assets.platform.tables import SourceTable, quoted
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection
 
 INTERVAL_SECONDS = 5
 # Every tick looks at today and yesterday; once a minute at all days that late and back-dated changes may reach.
@@ -31,6 +36,8 @@ LOOKBACK_DAYS = 30
 LOOKBACK_EVERY = dt.timedelta(minutes=1)
 # A day that was asked for and still differs is asked for again after this time: its run failed or was lost.
 ASK_AGAIN_AFTER = dt.timedelta(minutes=10)
+# Days with more rows than this are taken again without comparing row by row.
+COMPARE_ROWS = 1_000_000
 # Changes scattered over more ranges than this are covered by fewer, wider ones: a range costs a run.
 MOST_RUNS = 3
 
@@ -128,7 +135,9 @@ def differing_days(
                     fingerprint.hash,
                 )
                 is_new = before is None or (before.rows, before.hash) != (fingerprint.rows, fingerprint.hash)
-                if same:
+                if same or (
+                    manifest and is_new and not has_arrivals(connection, source.schema_name, store, table, manifest)
+                ):
                     known[day] = Asked(rows=fingerprint.rows, hash=fingerprint.hash, at=None)
                 elif is_new or before is None or before.at is None or now - before.at >= ASK_AGAIN_AFTER:
                     attempt = 0 if is_new or before is None else before.attempt + 1
@@ -136,6 +145,31 @@ def differing_days(
                     content = f"{fingerprint.rows}:{fingerprint.hash}:{attempt}"
                     changed.setdefault(day, {})[table.name] = content
     return changed
+
+
+def has_arrivals(
+    connection: "Connection", schema: str, store: ObjectStoreResource, table: SourceTable, manifest: Manifest
+) -> bool:
+    """Whether the source's day holds a (key, cursor) that the lake's does not; rows that left do not count."""
+    if manifest.source_rows > COMPARE_ROWS:
+        return True
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [*table.primary_key, table.cursor]
+    columns = ", ".join(quoted(name) for name in names)
+    first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (manifest.partition, manifest.partition + ONE_DAY))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"select {columns} from {quoted(schema)}.{quoted(table.name)} "
+            f"where {quoted(table.cursor)} >= {first} and {quoted(table.cursor)} < {end}"
+        )
+        source = cursor.fetch_arrow_table()
+    stored = [pq.read_table(pa.BufferReader(store.get(item.key)), columns=names) for item in manifest.objects]
+    if not stored:
+        return source.num_rows > 0
+    lake = pa.concat_tables(stored)
+    return source.cast(lake.schema).join(lake, keys=names, join_type="left anti").num_rows > 0
 
 
 def _is_unsettled(before: Asked | None, now: Fingerprint) -> bool:

@@ -145,9 +145,7 @@ def replace_partitions(
         cursor.execute("begin")
         try:
             cursor.execute(
-                f"delete from {relation} where {snowflake_name(PARTITION_COLUMN)} >= %s "
-                f"and {snowflake_name(PARTITION_COLUMN)} < %s",
-                (window.first, window.end),
+                f"delete from {relation} where {_within(window)}",
             )
             for first in range(0, len(keys), FILES_PER_COPY):
                 _copy(cursor, relation, stage_relation(database), keys[first : first + FILES_PER_COPY])
@@ -168,6 +166,12 @@ def replace_partitions(
     return staged
 
 
+def _within(window: Window) -> str:
+    """SQL condition on the partition. The dates are in the text: binding would take a % in a name for a place."""
+    partition = snowflake_name(PARTITION_COLUMN)
+    return f"{partition} >= '{window.first}'::date and {partition} < '{window.end}'::date"
+
+
 def _copy(cursor: SnowflakeCursor, relation: str, stage: str, keys: list[str]) -> None:
     files = ", ".join("'" + key.replace("\\", "\\\\").replace("'", "''") + "'" for key in keys)
     # FORCE: a partition that is staged again names objects that the load history has seen, after they were deleted.
@@ -183,8 +187,7 @@ def _staged(cursor: SnowflakeCursor, relation: str, table: SourceTable, window: 
     key = ", ".join(snowflake_name(name) for name in table.primary_key)
     cursor.execute(
         f"select {partition}, count(*), count(distinct {key}) from {relation} "
-        f"where {partition} >= %s and {partition} < %s group by {partition}",
-        (window.first, window.end),
+        f"where {_within(window)} group by {partition}"
     )
     found = {day: StagedDay(rows, keys) for day, rows, keys in cursor.fetchall()}
     return {day: found.get(day, StagedDay(0, 0)) for day in window.days}

@@ -9,15 +9,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, LiteralString, cast
+from typing import Any, Literal, LiteralString, cast
 
+import dagster as dg
 import psycopg
+import pytest
 
+from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake import Manifest, partition_prefix
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.source_assets import extract_to_lake, load_from_lake
+from shopstream_assets.platform.partitions import ONE_DAY, Window, daily
+from shopstream_assets.platform.source_assets import extract_to_lake, lake_asset, load_from_lake, staging_asset
 from shopstream_assets.platform.staging import snowflake_name, staging_relation
 from shopstream_assets.platform.tables import (
     BIGINT,
@@ -137,11 +139,38 @@ class Spoiled:
     def manifest_bytes(self, day: dt.date = FIRST) -> bytes:
         return self.services.store.get(self.manifest_key(day))
 
-    def through(self, proxy: Proxy) -> Spoiled:
-        """The same table, its Postgres reached through the proxy."""
-        dsn = self.services.source.dsn.replace(f":{proxy.target}/", f":{proxy.port}/")
-        source = PostgresResource(dsn=dsn, schema_name=self.services.source.schema_name)
-        return replace(self, services=replace(self.services, source=source))
+    def materialize(self, layer: Literal["lake", "staging"], window: Window = DAY) -> dg.ExecuteInProcessResult:
+        """The real asset of a layer, on its own."""
+        make = {"lake": lake_asset, "staging": staging_asset}[layer]
+        domain = Domain("shop", (self.table,), simulator=lambda _: pytest.fail("nothing is simulated"))
+        with dg.DagsterInstance.ephemeral() as instance:
+            return dg.materialize(
+                [make(domain, self.table, daily(FIRST))],
+                partition_key=str(window.first),
+                resources={
+                    "source": self.services.source,
+                    "store": self.services.store,
+                    "warehouse": self.services.warehouse,
+                },
+                instance=instance,
+                raise_on_error=False,
+            )
+
+    def by(self, **resources: Any) -> Spoiled:
+        """The same table, reached by other connections."""
+        return replace(self, services=replace(self.services, **resources))
+
+
+def told(result: dg.ExecuteInProcessResult) -> str:
+    """What a run that failed tells its user."""
+    [failure] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data
+    return failure.user_failure_data.description or ""
+
+
+def retried(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Dagster tried the step again."""
+    return any(event.is_step_up_for_retry for event in result.all_events)
 
 
 class Proxy:

@@ -5,12 +5,12 @@ What this project asks of Snowflake beyond that lives here, one idea per module:
 
 server.py        the HTTP protocol: login, statements, heartbeat, identity
 sessions.py      a client's session: current schema, parameters, temporary tables, one statement at a time
-statements.py    which part of this package answers which statement
-dialect.py       Snowflake SQL -> DuckDB SQL: fakesnow's rewrites in their order, and ours
+dispatch.py      which module answers which statement: queries, changes, tables, containers, accounts
+dialect.py       Snowflake SQL -> DuckDB SQL: fakesnow's rewrites in their order, and ours (rewrites.py)
 transactions.py  BEGIN to COMMIT as Snowflake does it; locks.py holds tables between writers
 copying.py       COPY INTO from a stage; stages.py finds and fetches its objects; merging.py is MERGE
 storage.py       the files under the state directory, and what survives a kill -9
-showing.py       SHOW and DESCRIBE
+showing.py       SHOW and DESCRIBE; information.py is INFORMATION_SCHEMA; comments.py and records.py what they tell
 types.py         DuckDB results -> what the connector expects; errors.py the same for failures
 accounts.py      warehouses, roles, grants, policies: accepted, without effect
 

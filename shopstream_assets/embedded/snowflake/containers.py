@@ -39,19 +39,18 @@ def create_database(session: "Session", statement: Statement) -> Result:
 def create_schema(session: "Session", statement: Statement) -> Result:
     """CREATE SCHEMA, which becomes the session's."""
     database, schema = records.schema_name(session, statement.tree.this)
-    full_name = f"{identifier(database)}.{identifier(schema)}"
-    with session.transactions.statement(
-        Kind.DEFINE, (Target(f"{database}.{schema}".upper(), exclusive=True),)
-    ):
-        if not session.storage.has_database(database):
-            raise does_not_exist("Database", database)
-        if session.storage.has_schema(database, schema):
-            if statement.tree.args.get("exists"):
-                return Result.status(f"{schema} already exists, statement succeeded.")
-            if not statement.tree.args.get("replace"):
-                raise already_exists(f"{database}.{schema}")
-            session.duck.execute(f"drop schema {full_name} cascade")
-        session.duck.execute(f"create schema {full_name}")
+    if not session.storage.has_database(database):
+        raise does_not_exist("Database", database)
+    session.transactions.commit_open()
+    if session.storage.has_schema(database, schema):
+        if statement.tree.args.get("exists"):
+            return Result.status(f"{schema} already exists, statement succeeded.")
+        if not statement.tree.args.get("replace"):
+            raise already_exists(f"{database}.{schema}")
+        _drop_with_contents(session, database, schema)
+    written = Target(f"{database}.{schema}".upper(), exclusive=True)
+    with session.transactions.statement(Kind.DEFINE, (written,)):
+        session.duck.execute(f"create schema if not exists {identifier(database)}.{identifier(schema)}")
     session.namespace.database, session.namespace.schema = database, schema
     return Result.status(f"Schema {schema} successfully created.")
 
@@ -120,22 +119,25 @@ def drop_schema(session: "Session", statement: Statement) -> Result:
         if exists:
             return Result.status("Drop statement executed successfully (already dropped).")
         raise does_not_exist("Schema", f"{database}.{schema}")
+    _drop_with_contents(session, database, schema)
+    if (session.namespace.database, session.namespace.schema) == (database, schema):
+        session.namespace.schema = None
+    return Result.status(f"{schema} successfully dropped.")
+
+
+def _drop_with_contents(session: "Session", database: str, schema: str) -> None:
     own = f"{identifier(database)}.{OWN_SCHEMA}"
-    with session.transactions.statement(
-        Kind.DEFINE, (Target(f"{database}.{schema}".upper(), exclusive=True),)
-    ):
+    written = Target(f"{database}.{schema}".upper(), exclusive=True)
+    with session.transactions.statement(Kind.DEFINE, (written,)):
         session.duck.execute(f"drop schema {identifier(database)}.{identifier(schema)} cascade")
         session.duck.execute(f"delete from {own}.load_history where SCHEMA_NAME = ?", [schema])
         session.duck.execute(f"delete from {own}.text_lengths where schema_name = ?", [schema])
-    with session.transactions.statement(Kind.DEFINE):
+    with session.transactions.statement(Kind.DEFINE):  # in another file, so in a transaction of its own
         for kind in ("stages", "file_formats"):
             session.duck.execute(
                 f"delete from _account.main.{kind} where database_name = ? and schema_name = ?",
                 [database, schema],
             )
-    if (session.namespace.database, session.namespace.schema) == (database, schema):
-        session.namespace.schema = None
-    return Result.status(f"{schema} successfully dropped.")
 
 
 def drop_stage(session: "Session", statement: Statement) -> Result:

@@ -53,17 +53,13 @@ _Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who may log in. Without a password anyone may."""
+    """What a client must know. Without a password anyone may log in; users are not told apart."""
 
-    user: str | None = None
     password: str | None = None
 
-    def accept(self, user: str, password: str) -> bool:
-        """Whether this user and password may log in."""
-        if self.password is None:
-            return True
-        right_user = self.user is None or self.user.upper() == user.upper()
-        return hmac.compare_digest(self.password.encode(), password.encode()) and right_user
+    def accept(self, password: str) -> bool:
+        """Whether a client with this password may log in."""
+        return self.password is None or hmac.compare_digest(self.password.encode(), password.encode())
 
 
 class Protocol:
@@ -114,7 +110,7 @@ class Protocol:
     async def _login(self, request: Request) -> Response:
         data = (await _body(request))["data"]
         user, password = str(data.get("LOGIN_NAME") or ""), str(data.get("PASSWORD") or "")
-        if not self._credentials.accept(user, password):
+        if not self._credentials.accept(password):
             return _failure(SnowflakeError(390100, "08004", "Incorrect username or password was specified."))
         try:
             session = Session(self._account, user, data.get("SESSION_PARAMETERS") or {})

@@ -20,6 +20,7 @@ CONCURRENCY = 16
 # Seconds: a store that is down ends as an error, a slow one is waited for.
 CONNECT_TIMEOUT = 10
 READ_TIMEOUT = 60
+ATTEMPTS = 4
 
 
 class ObjectMissing(Exception):
@@ -43,7 +44,7 @@ class ObjectStoreResource(dg.ConfigurableResource):
             config = Config(
                 connect_timeout=CONNECT_TIMEOUT,
                 read_timeout=READ_TIMEOUT,
-                retries={"mode": "standard", "total_max_attempts": 4},
+                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
                 max_pool_connections=CONCURRENCY,
             )
             self._client = boto3.client("s3", config=config)

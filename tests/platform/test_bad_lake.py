@@ -1,0 +1,228 @@
+"""A lake that lost or damaged something: told before staging is touched, and mended by one materialization."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+from bad_input import DAY, DAYS, FIRST, LINES, Spoiled, retried, told
+
+from shopstream_assets.platform import staging
+from shopstream_assets.platform.errors import LayerError
+from shopstream_assets.platform.lake import Manifest
+from shopstream_assets.platform.partitions import ONE_DAY
+from shopstream_assets.summary import Services
+
+WHERE = "staging/lines, partition 2026-03-01: loading the lake's partitions: "
+AGAIN = "Next: materialize lake/lines for"
+
+
+@pytest.fixture
+def lines(services: Services) -> Spoiled:
+    return Spoiled(services, LINES).create().insert(id=1, note="old")
+
+
+def write(lines: Spoiled, key: str, content: bytes) -> None:
+    lines.services.store.put(key, content, "application/octet-stream")
+
+
+def flipped(content: bytes, at: float = 0.4) -> bytes:
+    place = int(len(content) * at)
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def but(manifest: bytes, **changes: str) -> bytes:
+    return json.dumps(json.loads(manifest) | changes).encode()
+
+
+def remanifest(lines: Spoiled, manifest: Manifest) -> None:
+    write(lines, lines.manifest_key(), manifest.model_dump_json().encode())
+
+
+def test_a_partition_that_was_never_extracted_is_asked_for(lines: Spoiled) -> None:
+    result = lines.materialize("staging")
+    assert told(result) == (
+        f"{WHERE}1 of 1 partitions have no manifest in the lake, the first is 2026-03-01. "
+        "Next: materialize lake/lines for 2026-03-01 first."
+    )
+    assert not retried(result)
+
+
+def test_a_range_names_the_first_partition_without_a_manifest_and_loads_none(lines: Spoiled) -> None:
+    lines.extract()
+    with pytest.raises(
+        LayerError, match=r"partition 2026-03-01\.\.2026-03-03: .* 2 of 3 partitions have no manifest"
+    ) as caught:
+        lines.load(DAYS)
+    assert str(caught.value).endswith("Next: materialize lake/lines for 2026-03-02..2026-03-03 first.")
+
+
+Damage = Callable[[Spoiled, Manifest], object]
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "deleted": (
+        lambda lines, m: lines.services.store.client.delete_object(
+            Bucket=lines.services.store.bucket, Key=m.objects[0].key
+        ),
+        "is missing",
+    ),
+    "truncated": (lambda lines, m: write(lines, m.objects[0].key, b"PAR1"), "has 4 bytes, its manifest says"),
+    "a flipped bit": (
+        lambda lines, m: write(lines, m.objects[0].key, flipped(lines.services.store.get(m.objects[0].key))),
+        "is not the one that was written (checksum differs from its manifest)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_object_is_told_before_staging_is_touched_and_mended_by_extracting_again(
+    lines: Spoiled, kind: str
+) -> None:
+    lines.stage()
+    lines.run("update {t} set note = 'new'")
+    manifest = lines.extract()[FIRST]
+    damage, found = DAMAGES[kind]
+    damage(lines, manifest)
+    with pytest.raises(LayerError) as caught:
+        lines.load()
+    assert f"{WHERE}the lake is damaged: object {manifest.objects[0].key} {found}" in str(caught.value)
+    assert "Next: materialize lake/lines for these partitions again; the source still has the rows." in str(
+        caught.value
+    )
+    assert not caught.value.allow_retries
+    assert lines.staged("note") == [("old",)]
+    lines.stage()
+    assert lines.staged("note") == [("new",)]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_the_lake_says_so_when_what_it_wrote_is_not_there_any_more(
+    lines: Spoiled, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shopstream_assets.platform import lake
+
+    damage, found = DAMAGES[kind]
+    publish = lake.LakeWriter.publish
+
+    def publish_and_damage(self: lake.LakeWriter, *arguments: object) -> object:
+        manifests = publish(self, *arguments)  # type: ignore[arg-type]
+        damage(lines, manifests[FIRST])
+        return manifests
+
+    monkeypatch.setattr(lake.LakeWriter, "publish", publish_and_damage)
+    result = lines.materialize("lake")
+    [check] = [each for each in result.get_asset_check_evaluations() if each.check_name == "objects_as_written"]
+    assert not check.passed
+    assert check.blocking
+    assert found in (check.description or "")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (lambda content: b"", "Invalid JSON: EOF while parsing"),
+        (lambda content: content[: len(content) // 2], "Invalid JSON: EOF while parsing"),
+        (lambda content: flipped(content, 0), "Invalid JSON: "),
+        (lambda content: b"\xff\xfe\x00", "Invalid JSON: "),
+        (lambda content: b"[]", "Input should be an object"),
+        (lambda content: but(content, rows="many"), "rows: Input should be a valid integer"),
+        (lambda content: but(content, partition="2026-03-02"), "it is that of lines, 2026-03-02"),
+        (lambda content: but(content, table="users"), "it is that of users, 2026-03-01"),
+    ],
+    ids=["empty", "truncated", "flipped bit", "no text", "no object", "no number", "another day", "another table"],
+)  # fmt: skip
+def test_a_corrupt_manifest_is_told_by_its_key_and_replaced_by_extracting_again(
+    lines: Spoiled, spoil: Callable[[bytes], bytes], found: str
+) -> None:
+    lines.stage()
+    write(lines, lines.manifest_key(), spoil(lines.manifest_bytes()))
+    with pytest.raises(LayerError) as caught:
+        lines.load()
+    assert str(caught.value).startswith(f"{WHERE}the manifest {lines.manifest_key()} is damaged (")
+    assert found in str(caught.value)
+    assert f"{AGAIN} 2026-03-01 again; the source still has the rows." in str(caught.value)
+    assert not caught.value.allow_retries
+    assert lines.staged("note") == [("old",)]
+    lines.stage()
+    assert lines.staged("note") == [("old",)]
+
+
+def test_a_manifest_that_counts_other_rows_than_its_objects_hold_rolls_the_load_back(lines: Spoiled) -> None:
+    lines.stage()
+    lines.run("update {t} set note = 'new'")
+    manifest = lines.extract()[FIRST]
+    remanifest(lines, manifest.model_copy(update={"rows": 2}))
+    with pytest.raises(LayerError) as caught:
+        lines.load()
+    assert str(caught.value) == (
+        f"{WHERE}2026-03-01 has 1 rows after COPY, its manifest says 2; rolled back. "
+        "Next: materialize the lake's partition again, then this one."
+    )
+    assert lines.staged("note") == [("old",)]
+
+
+def test_an_object_that_vanishes_during_the_load_leaves_staging_as_it_was(
+    lines: Spoiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines.stage()
+    lines.run("update {t} set note = 'new'")
+    manifest = lines.extract()[FIRST]
+    copy = staging._copy
+
+    def vanished(*arguments: object) -> None:
+        DAMAGES["deleted"][0](lines, manifest)
+        copy(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(staging, "_copy", vanished)
+    with pytest.raises(LayerError, match=manifest.objects[0].key.rpartition("/")[2]):
+        lines.load()
+    assert lines.staged("note") == [("old",)]
+
+
+def test_an_object_that_is_no_parquet_leaves_staging_as_it_was(lines: Spoiled) -> None:
+    lines.stage()
+    manifest = lines.extract()[FIRST]
+    [stored] = manifest.objects
+    etag = lines.services.store.put(stored.key, b"x" * stored.bytes, "application/octet-stream")
+    remanifest(lines, manifest.model_copy(update={"objects": (stored.model_copy(update={"etag": etag}),)}))
+    with pytest.raises(LayerError, match=r"staging/lines, partition 2026-03-01: .* Next: ") as caught:
+        lines.load()
+    assert not caught.value.allow_retries
+    assert lines.staged("note") == [("old",)]
+
+
+def test_one_damaged_day_of_a_range_leaves_all_its_days_as_they_were(lines: Spoiled) -> None:
+    lines.insert(id=2, note="old", updated_at="2026-03-02 12:00+00").extract(DAYS)
+    lines.load(DAYS)
+    lines.run("update {t} set note = 'new'")
+    manifests = lines.extract(DAYS)
+    DAMAGES["deleted"][0](lines, manifests[FIRST + ONE_DAY])
+    with pytest.raises(LayerError):
+        lines.load(DAYS)
+    assert lines.staged("note") == [("old",), ("old",)]
+
+
+def test_objects_that_no_manifest_names_are_never_loaded(lines: Spoiled) -> None:
+    manifest = lines.extract()[FIRST]
+    content = lines.services.store.get(manifest.objects[0].key)
+    write(lines, manifest.objects[0].key.replace("part-00000", "part-00001"), content)
+    lines.load()
+    assert lines.staged("note") == [("old",)]
+
+
+def test_repeated_keys_within_a_partition_fail_the_check_of_staging(services: Services) -> None:
+    table = replace(LINES, name="keyless")
+    lines = Spoiled(services, table).create(plain=True).insert(id=1).insert(id=1).insert(id=2)
+    lines.extract()
+    result = lines.materialize("staging")
+    [check] = [each for each in result.get_asset_check_evaluations() if each.check_name == "keys_unique_and_not_null"]
+    assert not check.passed
+    assert check.blocking
+    assert check.severity == dg.AssetCheckSeverity.ERROR
+    assert check.description == "rows with a null or repeated id: {'2026-03-01': 1}"
+
+
+def test_a_second_load_of_a_day_replaces_it_whatever_happened_between(lines: Spoiled) -> None:
+    lines.stage(DAY)
+    lines.run("delete from {t}").insert(id=9, note="other").stage(DAY)
+    assert lines.staged("id", "note") == [(9, "other")]
