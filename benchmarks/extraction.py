@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectTypeDef
 
-DAYS = 100
+DAYS = 30
 INCREMENT_ROWS = 5_500
 # Wall at most so many times the limit's; at least so many times faster than dlt; peak MB at most.
 TIMES_LIMIT, TIMES_DLT, PEAK_MB = 2.5, 4.0, 300
@@ -159,6 +159,11 @@ class Measured:
     peak: float
     stored: int
     repeat: float
+    walls: tuple[float, ...]
+
+    def times(self, other: Measured) -> list[float]:
+        """Its wall seconds as a multiple of another way's in the same round, smallest first."""
+        return sorted(mine / theirs for mine, theirs in zip(self.walls, other.walls, strict=True))
 
     @classmethod
     def of(cls, runs: Sequence[tuple[Cost, int]]) -> Measured:
@@ -171,6 +176,7 @@ class Measured:
             peak=max(cost.peak for cost in costs),
             stored=runs[-1][1],
             repeat=statistics.median([seconds for cost in costs for seconds in cost.repeats] or [0.0]),
+            walls=tuple(cost.wall for cost in costs),
         )
 
 
@@ -200,13 +206,14 @@ def report(whole: Mapping[str, Measured], extra: Mapping[str, Measured]) -> Iter
     limit = whole["limit"]
     yield f"{limit.rows:,} orders x {len(ORDERS.columns)} columns over {DAYS} days; {machine()}"
     yield ""
-    yield "| way | wall s | wall x limit | CPU x limit | peak MB | stored MB |"
-    yield "|---|---|---|---|---|---|"
+    yield "| way | wall s | wall x limit | lowest to highest | CPU x limit | peak MB | stored MB |"
+    yield "|---|---|---|---|---|---|---|"
     for way, found in whole.items():
         stored = f"{found.stored / 1e6:.0f}" if found.stored else "–"
+        ratios = found.times(limit)
         yield (
-            f"| {WAYS[way].title} | {found.wall:.1f} | {found.wall / limit.wall:.2f} | {found.cpu / limit.cpu:.1f} "
-            f"| {found.peak:.0f} | {stored} |"
+            f"| {WAYS[way].title} | {found.wall:.1f} | {statistics.median(ratios):.2f} | {ratios[0]:.2f} to "
+            f"{ratios[-1]:.2f} | {found.cpu / limit.cpu:.1f} | {found.peak:.0f} | {stored} |"
         )
     if not extra:
         return
@@ -219,13 +226,14 @@ def report(whole: Mapping[str, Measured], extra: Mapping[str, Measured]) -> Iter
     yield f"| one day, first in its process | {day.rows:,} | {day.wall:.3f} | {day.peak:.0f} |"
     yield f"| one day, again | {day.rows:,} | {day.repeat:.3f} | |"
     yield ""
+    ratio = statistics.median(ours.times(limit))
     targets = [
-        (f"wall at most {TIMES_LIMIT} x the limit", ours.wall / limit.wall, ours.wall <= TIMES_LIMIT * limit.wall),
+        (f"wall at most {TIMES_LIMIT} x the limit", ratio, ratio <= TIMES_LIMIT),
         (f"peak at most {PEAK_MB} MB, at any length", max(ours.peak, twice.peak), twice.peak <= PEAK_MB >= ours.peak),
     ]
-    rivals = [found.wall for way, found in whole.items() if way.startswith("dlt")]
+    rivals = [found for way, found in whole.items() if way.startswith("dlt")]
     if rivals:
-        fold = min(rivals) / ours.wall
+        fold = min(statistics.median(rival.times(ours)) for rival in rivals)
         targets.append((f"at least {TIMES_DLT:.0f} x faster than dlt", fold, fold >= TIMES_DLT))
     for target, value, passed in targets:
         yield f"{'pass' if passed else 'FAIL'}: {target}: {value:.{0 if value > 100 else 2}f}"

@@ -91,9 +91,7 @@ def demo_days(graph: dg.AssetGraph) -> list[str]:
 
 def find_pending(instance: dg.DagsterInstance, graph: dg.AssetGraph) -> Pending | None:
     """The span of the last 90 complete days in which an asset lacks a partition or a blocking check its success."""
-    now = dt.datetime.now(dt.UTC)
-    partitioned = [graph.get(key) for key in graph.materializable_asset_keys if graph.get(key).is_partitioned]
-    keys = partitioned[0].partitions_def.get_partition_keys(current_time=now)[-DAYS:]
+    partitioned, keys = partitioned_nodes(graph), demo_days(graph)
     lacking = {key for node in partitioned for key in set(keys) - set(instance.get_materialized_partitions(node.key))}
     unpartitioned = [key for key in graph.materializable_asset_keys if not graph.get(key).is_partitioned]
     if any(instance.get_latest_materialization_event(key) is None for key in unpartitioned) or (

@@ -8,15 +8,19 @@ from typing import Any
 
 import dagster as dg
 
-from shopstream_assets.platform.changes import change_sensor
+from shopstream_assets.platform.automation import automation_sensor, followed
+from shopstream_assets.platform.change_sensor import change_sensor
 from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.freshness import freshness_checks
+from shopstream_assets.platform.freshness import (
+    allowed_ages,
+    freshness_checks,
+    freshness_sensor,
+    source_ages,
+    with_policies,
+)
 from shopstream_assets.platform.operations import (
     PRUNE_WEEKLY,
     daily_refresh,
-    follow_changes_sensor,
-    followed,
-    hourly_freshness,
     notify_failed_runs,
     prune_event_log,
     refresh_job,
@@ -46,25 +50,29 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         for table in domain.tables
     ]
     lake = [lake_asset(domain, table, partitions) for table in domain.tables]
-    downstream = followed(
-        [
-            *(staging_asset(domain, table, partitions) for table in domain.tables),
-            *dbt_definitions(domain, partitions),
-        ]
-    )
-    partitioned = [
-        spec.key for assets in (*lake, *downstream) for spec in assets.specs if spec.partitions_def is not None
+    downstream = [
+        *(staging_asset(domain, table, partitions) for table in domain.tables),
+        dbt_definitions(domain, partitions),
     ]
-    freshness = freshness_checks(domain.name, partitioned, settings.start_date)
-    refresh = refresh_job(domain.name, freshness)
+    ages = allowed_ages(domain, [spec for assets in (*lake, *downstream) for spec in assets.specs])
+    refresh = refresh_job(domain.name)
     return dg.Definitions(
-        assets=[*sources, *lake, *downstream],
-        asset_checks=[source_checks(domain, settings), *checks, freshness],
+        assets=[
+            *with_policies(sources, source_ages(domain)),
+            *with_policies(lake, ages),
+            *followed(with_policies(downstream, ages)),
+        ],
+        asset_checks=[
+            source_checks(domain, settings),
+            *checks,
+            freshness_checks(domain.name, ages, settings.start_date),
+        ],
         jobs=[refresh, prune_event_log],
-        schedules=[daily_refresh(domain.name, refresh), hourly_freshness(domain.name, freshness), PRUNE_WEEKLY],
+        schedules=[daily_refresh(domain.name, refresh), PRUNE_WEEKLY],
         sensors=[
             change_sensor(domain, settings.start_date),
-            follow_changes_sensor(domain.name),
+            automation_sensor(domain.name),
+            freshness_sensor(domain, ages, settings.start_date),
             notify_failed_runs,
         ],
         resources=resources(domain.name),

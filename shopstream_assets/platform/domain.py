@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from shopstream_assets.platform.charts import Chart
 from shopstream_assets.platform.settings import DomainSettings
 from shopstream_assets.platform.simulate import Simulator
 from shopstream_assets.platform.tables import SourceTable
@@ -15,9 +16,10 @@ class Domain:
     """A business on the platform.
 
     `name` begins its asset keys, groups and environment variables. `simulator` makes the source that `simulated` mode
-    plays.
+    plays. `charts` are drawn for the dbt models of that name.
     """
 
     name: str
     tables: tuple[SourceTable, ...]
     simulator: Callable[[DomainSettings], Simulator]
+    charts: Mapping[str, Chart] = field(default_factory=dict)

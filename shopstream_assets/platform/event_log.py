@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster import DagsterEventType, EventLogEntry
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres.event_log import PostgresEventLogStorage
@@ -17,6 +18,7 @@ from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 
 # One dbt run at a time: two that merge into one table would wait for each other's locks.
 DBT_POOL = "dbt"
+BATCHED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION}
 
 
 class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
@@ -46,19 +48,33 @@ class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
         )
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events in one statement where all are planned materializations, and as the parent does otherwise."""
-        if {event.get_dagster_event().event_type for event in events} != {
-            DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-        }:
+        """Store events in one statement where all are (planned) materializations, and as the parent does otherwise."""
+        kinds = {event.get_dagster_event().event_type for event in events}
+        if len(kinds) != 1 or not kinds <= BATCHED:
             super().store_event_batch(events)
             return
+        # The parent writes the rows into the statement's text, which SQLAlchemy compiles anew for every batch.
+        statement = SqlEventLogStorageTable.insert().returning(
+            SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
+        )
         with self._connect() as connection:
-            inserted = connection.execute(
-                self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
-            )
-            ids = [row[0] for row in inserted.fetchall()]
+            ids = list(connection.execute(statement, [self._event_to_row(event) for event in events]).scalars())
         newest = {event.get_dagster_event().asset_key: (event, id) for event, id in zip(events, ids, strict=True)}
         with self.index_transaction() as connection:
-            self._store_asset_event_tags(connection, events, ids)
+            if kinds == {DagsterEventType.ASSET_MATERIALIZATION}:
+                self._store_asset_event_tags(connection, events, ids)
             for event, event_id in newest.values():
                 self._store_asset_event(connection, event, event_id)
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """One planned row per check, as the check gives one result for all of a run's partitions.
+
+        dagster 1.13 stores a row for each partition, and a result for none of them: a year of backfills leaves
+        hundreds of thousands that stay planned for ever.
+        """
+        planned = event.get_dagster_event().event_specific_data
+        assert isinstance(planned, AssetCheckEvaluationPlanned)
+        if planned.partitions_subset is not None and len(planned.partitions_subset) > 1:
+            whole = AssetCheckEvaluationPlanned(asset_key=planned.asset_key, check_name=planned.check_name)
+            event = event._replace(dagster_event=event.get_dagster_event()._replace(event_specific_data=whole))
+        super()._store_asset_check_evaluation_planned(event, event_id)

@@ -1,58 +1,211 @@
-"""Whether the newest complete day has arrived in every layer.
+"""Whether every asset is as new as its sources' declarations ask.
 
-Dagster's own freshness policies look at the latest materialization, so filling an old day would make a partitioned
-asset look fresh. For those the check here looks at the partitions instead; assets without partitions have Dagster's.
-A day that is missing is asked for by the change sensor, which also publishes empty ones.
+`SourceTable.freshness` says how old the newest change of a table may be; an asset further down must keep up with the
+strictest of the tables that it is made from. That is every asset's freshness policy. Dagster's own daemon would judge
+it by the latest materialization, so filling an old day would make an asset look fresh: it is off (dagster.yaml), and
+the sensor below judges by partitions. What launches the refresh: the change sensor for the lake, the conditions in
+`automation` for all that follows.
 """
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 import dagster as dg
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from pydantic import BaseModel
 
+from shopstream_assets.platform.domain import Domain
+from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.partitions import ONE_DAY
+from shopstream_assets.platform.resources.postgres import PostgresResource
+from shopstream_assets.platform.source_assets import asset_key
+from shopstream_assets.platform.source_checks import newest_age
+from shopstream_assets.platform.source_probe import open_connection
+from shopstream_assets.platform.tables import SourceTable
 
 CHECK = "newest_day_arrived"
-# How long after midnight UTC the day that ended may still be missing.
-GRACE = dt.timedelta(hours=6)
-# An asset without partitions is rebuilt with every change, and at least daily.
-WHOLE = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=36), warn_window=dt.timedelta(hours=26))
+SOURCE_CHECK = "fresh"
+INTERVAL_SECONDS = 600
+
+Ages = Mapping[dg.AssetKey, dt.timedelta]
+"""How old the newest content of an asset may be."""
 
 
-def expected_day(now: dt.datetime) -> dt.date:
-    """The newest day that must be there at `now` (UTC)."""
-    return (now - GRACE).date() - ONE_DAY
+@dataclass(frozen=True)
+class Freshness:
+    """Whether an asset is fresh; if not, what is wrong and what to do."""
+
+    fresh: bool
+    told: str | None
+    metadata: Mapping[str, str | int]
 
 
-def freshness_checks(domain: str, keys: Sequence[dg.AssetKey], start_date: dt.date) -> dg.AssetChecksDefinition:
-    """One step that looks at the newest partition of every partitioned asset of the domain."""
+def allowed_ages(domain: Domain, specs: Iterable[dg.AssetSpec]) -> Ages:
+    """For each asset the strictest freshness of the source tables that it is made from."""
+    by_key = {spec.key: spec for spec in specs}
+    ages = dict(source_ages(domain))
+
+    def age(key: dg.AssetKey) -> dt.timedelta:
+        if key not in ages:
+            dependencies = by_key[key].deps if key in by_key else ()
+            ages[key] = min((age(dependency.asset_key) for dependency in dependencies), default=dt.timedelta.max)
+        return ages[key]
+
+    return {key: age(key) for key in by_key if age(key) < dt.timedelta.max}
+
+
+def source_ages(domain: Domain) -> Ages:
+    """The source tables' own freshness."""
+    return {asset_key(domain.name, "postgres", table.name): table.freshness for table in domain.tables}
+
+
+def expected_day(now: dt.datetime, age: dt.timedelta) -> dt.date:
+    """The newest UTC day that must be there at `now`, where content may be `age` old; the running day never must."""
+    return min((now - age).date(), now.date() - ONE_DAY)
+
+
+def freshness(
+    instance: dg.DagsterInstance, key: dg.AssetKey, age: dt.timedelta, start_date: dt.date, now: dt.datetime
+) -> Freshness:
+    """Whether the newest partition that must be there at `now` is."""
+    present = instance.get_materialized_partitions(key)
+    expected, newest = expected_day(now, age), max(present, default=None)
+    fresh = expected < start_date or expected.isoformat() in present
+    told = (
+        f"{expected} is missing, the newest day is {newest or 'none'}. Next: see that the domain's sensors are on and "
+        "why its last run failed; or materialize the day."
+    )
+    return Freshness(fresh, None if fresh else told, {"newest_day": newest or "none", "days_present": len(present)})
+
+
+def source_freshness(source: PostgresResource, tables: Iterable[SourceTable]) -> Mapping[str, Freshness]:
+    """Whether the newest change of each source table is young enough; none is while the source does not answer."""
+    found: dict[str, Freshness] = {}
+    try:
+        with open_connection(source) as connection:
+            for table in tables:
+                age = newest_age(connection, table, source.schema_name)
+                fresh = age is not None and age <= table.freshness
+                newest = "no change yet" if age is None else f"the newest change is {age} old"
+                told = None if fresh else f"{newest}, {table.freshness} are allowed"
+                found[table.name] = Freshness(fresh, told, {})
+        return found
+    except Problem as problem:
+        return {table.name: Freshness(False, str(problem), {}) for table in tables}
+
+
+def freshness_checks(domain: str, ages: Ages, start_date: dt.date) -> dg.AssetChecksDefinition:
+    """One step that looks at the newest partition of every asset in `ages`."""
 
     @dg.multi_asset_check(
         name=f"{domain}__freshness",
         specs=[
-            dg.AssetCheckSpec(
-                CHECK, asset=key, description=f"The last complete day is there, {GRACE} after its end at the latest."
-            )
-            for key in keys
+            dg.AssetCheckSpec(CHECK, asset=key, description=f"No complete day older than {_hours(age)} is missing.")
+            for key, age in ages.items()
         ],
         can_subset=True,
     )
-    def freshness(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        expected = expected_day(dt.datetime.now(dt.UTC))
+    def look(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        now = dt.datetime.now(dt.UTC)
         for check in sorted(context.selected_asset_check_keys):
-            present = context.instance.get_materialized_partitions(check.asset_key)
-            newest = max(present, default=None)
-            fresh = expected < start_date or expected.isoformat() in present
+            found = freshness(context.instance, check.asset_key, ages[check.asset_key], start_date, now)
             yield dg.AssetCheckResult(
                 check_name=CHECK,
                 asset_key=check.asset_key,
-                passed=fresh,
+                passed=found.fresh,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=None
-                if fresh
-                else f"{expected} is missing, the newest day is {newest}. Next: see that the change sensor is on and "
-                "the source answers; or materialize the day.",
-                metadata={"newest_day": newest or "none", "days_present": len(present)},
+                description=found.told,
+                metadata=dict(found.metadata),
             )
 
-    return freshness
+    return look
+
+
+def _hours(age: dt.timedelta) -> str:
+    hours = age / dt.timedelta(hours=1)
+    return f"{hours:g} hours" if hours < 72 else f"{hours / 24:g} days"
+
+
+class Reported(BaseModel):
+    """What the sensor last reported: asset -> whether it was fresh; and when."""
+
+    fresh: dict[str, bool] = {}
+    on: dt.date | None = None
+
+
+def freshness_sensor(domain: Domain, ages: Ages, start_date: dt.date) -> dg.SensorDefinition:
+    """Keeps the freshness of every asset up to date in the UI, without a run; running from the start."""
+
+    @dg.sensor(
+        name=f"{domain.name}_freshness",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Every {INTERVAL_SECONDS // 60} minutes, sees whether the source still changes and whether the "
+        "newest day has arrived in every layer.",
+    )
+    def look(context: dg.SensorEvaluationContext, source: PostgresResource) -> dg.SensorResult:
+        before = Reported.model_validate_json(context.cursor) if context.cursor else Reported()
+        now = dt.datetime.now(dt.UTC)
+        found = {key: freshness(context.instance, key, age, start_date, now) for key, age in ages.items()}
+        # What was never materialized has no freshness to lose.
+        found = {key: state for key, state in found.items() if state.metadata["days_present"]}
+        if found:
+            tables = source_freshness(source, domain.tables)
+            found |= {asset_key(domain.name, "postgres", name): state for name, state in tables.items()}
+        after = report(context.instance, found, before, now)
+        stale = sorted(name for name, fresh in after.fresh.items() if not fresh)
+        told = f"{len(stale)} of {len(found)} assets are not fresh: {', '.join(stale)}." if stale else "All is fresh."
+        return dg.SensorResult(skip_reason=told, cursor=after.model_dump_json())
+
+    return look
+
+
+def report(
+    instance: dg.DagsterInstance, found: Mapping[dg.AssetKey, Freshness], before: Reported, now: dt.datetime
+) -> Reported:
+    """Report what changed since `before`, and all of it once a day: as the asset's freshness, and as its check."""
+    for key, state in found.items():
+        was = before.fresh.get(key.to_user_string())
+        if was != state.fresh:
+            instance.report_runless_asset_event(
+                FreshnessStateChange(
+                    key=key,
+                    new_state=_state(state.fresh),
+                    previous_state=_state(was),
+                    state_change_timestamp=now.timestamp(),
+                )
+            )
+        if was != state.fresh or before.on != now.date():
+            instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=key,
+                    check_name=SOURCE_CHECK if key.path[1] == "postgres" else CHECK,
+                    passed=state.fresh,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=state.told,
+                    metadata=dict(state.metadata),
+                )
+            )
+    return Reported(fresh={key.to_user_string(): state.fresh for key, state in found.items()}, on=now.date())
+
+
+def _state(fresh: bool | None) -> FreshnessState:
+    return FreshnessState.UNKNOWN if fresh is None else FreshnessState.PASS if fresh else FreshnessState.FAIL
+
+
+AssetLike = TypeVar("AssetLike", dg.AssetsDefinition, dg.AssetSpec)
+
+
+def with_policies(assets: Iterable[AssetLike], ages: Ages) -> list[AssetLike]:
+    """The assets with their freshness policies."""
+
+    def attach(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if spec.key not in ages:
+            return spec
+        return spec.replace_attributes(freshness_policy=dg.FreshnessPolicy.time_window(fail_window=ages[spec.key]))
+
+    return [
+        asset.map_asset_specs(attach) if isinstance(asset, dg.AssetsDefinition) else attach(asset) for asset in assets
+    ]

@@ -33,8 +33,8 @@ MANIFEST = "_manifest.json"
 PARTITION_COLUMN = "_partition_date"
 # Arrow bytes of one object: large enough to compress well, small enough that those in flight stay below 300 MB.
 OBJECT_BYTES = 32 * 1024 * 1024
-OBJECTS_IN_FLIGHT = 3
-SMALL_OBJECTS_IN_FLIGHT = 12
+OBJECTS_IN_FLIGHT = 2
+SMALL_OBJECTS_IN_FLIGHT = 4
 QUARANTINE_OBJECT_BYTES = 16 * 1024 * 1024
 
 
@@ -267,7 +267,8 @@ class LakeWriter:
         stored = self.days[day]
         stored.rows += rows
         prefix = f"{partition_prefix(self.table, day)}part-{len(stored.objects):05d}"
-        stored.objects.append(self._submit(prefix, "parquet", rows, size, lambda: parquet(batches, day)))
+        order = (self.table.cursor, *self.table.primary_key)
+        stored.objects.append(self._submit(prefix, "parquet", rows, size, lambda: parquet(batches, day, order)))
 
     def _quarantine_object(self, day: dt.date | None, lines: list[bytes]) -> None:
         assert day is not None
@@ -325,12 +326,15 @@ def _split_by_day(batch: pa.RecordBatch, cursor: str) -> Iterator[tuple[dt.date,
         yield days[start].item(), batch.slice(start, end - start)
 
 
-def parquet(batches: list[pa.RecordBatch], day: dt.date) -> bytes:
-    """Parquet content of one object: zstd, integers and times delta-encoded, repeating strings in a dictionary."""
+def parquet(batches: list[pa.RecordBatch], day: dt.date, order: tuple[str, ...]) -> bytes:
+    """Parquet content of one object, its rows in `order`.
+
+    zstd, integers and times delta-encoded, repeating strings in a dictionary.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_batches(batches)
+    table = _sorted(pa.Table.from_batches(batches), order)
     table = table.append_column(
         pa.field(PARTITION_COLUMN, pa.date32()), pa.repeat(pa.scalar(day, pa.date32()), len(table))
     )
@@ -352,6 +356,15 @@ def parquet(batches: list[pa.RecordBatch], day: dt.date) -> bytes:
         write_statistics=True,
     )
     return sink.getvalue().to_pybytes()
+
+
+def _sorted(table: pa.Table, order: tuple[str, ...]) -> pa.Table:
+    """The rows in a fixed order, so that the same rows make the same object; they come ordered by the first column."""
+    import numpy as np
+
+    times = table.column(order[0]).to_numpy().astype("int64")
+    has_ties = len(times) > 1 and bool((np.diff(times) == 0).any())
+    return table.sort_by([(name, "ascending") for name in order]) if has_ties else table
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:

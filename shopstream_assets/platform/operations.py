@@ -5,26 +5,26 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.event_log import SqlEventLogStorage
 
-from shopstream_assets.platform.automation import FOLLOW_CHANGES
 from shopstream_assets.platform.partitions import ONE_DAY
+from shopstream_assets.platform.refresh import DAY_TAG, SPAN_TAGS
 
 WEBHOOK = "SHOPSTREAM_ALERT_WEBHOOK_URL"
 DETAILS_KEPT = dt.timedelta(days=30)
 # What Dagster answers questions about assets from: never pruned.
-ASSET_EVENTS = ("ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_CHECK_EVALUATION")
+ASSET_EVENTS = ("ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_CHECK_EVALUATION", "FRESHNESS_STATE_CHANGE")
 
 
-def refresh_job(domain: str, freshness: dg.AssetChecksDefinition) -> UnresolvedAssetJobDefinition:
-    """Every layer of a domain, for the chosen days, with all checks but those that look at the clock."""
+def refresh_job(domain: str) -> UnresolvedAssetJobDefinition:
+    """Every layer of a domain, for the chosen days, with all checks."""
     return dg.define_asset_job(
         f"refresh_{domain}",
-        selection=dg.AssetSelection.all() - dg.AssetSelection.checks(freshness),
+        # The checks are named too: in live mode those of the source belong to assets that no job contains.
+        selection=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
         description=f"Bring {domain} up to date: every layer, for the chosen days, with all checks.",
     )
 
@@ -45,33 +45,6 @@ def daily_refresh(domain: str, job: UnresolvedAssetJobDefinition) -> dg.Schedule
         return dg.RunRequest(run_key=day, partition_key=day)
 
     return daily_refresh_
-
-
-def hourly_freshness(domain: str, checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:
-    """Looks every hour whether the newest day has arrived; running from the start."""
-    return dg.ScheduleDefinition(
-        name=f"freshness_{domain}",
-        job=dg.define_asset_job(
-            f"check_freshness_{domain}",
-            selection=dg.AssetSelection.checks(checks),
-            description="See whether the newest complete day has arrived in every layer.",
-        ),
-        cron_schedule="5 * * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Five past every hour.",
-    )
-
-
-def follow_changes_sensor(domain: str) -> dg.AutomationConditionSensorDefinition:
-    """Evaluates the automation conditions of a domain's assets; running from the start."""
-    return dg.AutomationConditionSensorDefinition(
-        f"{domain}_automation",
-        target=dg.AssetSelection.all(),
-        minimum_interval_seconds=15,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Builds what depends on something that changed, once its blocking checks have passed.",
-    )
 
 
 @dg.op(description="Delete what old runs logged, except the history of assets and checks.")
@@ -123,12 +96,9 @@ def notify_failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | N
 
 def failure_message(run: dg.DagsterRun, why: str) -> str:
     """The notification's text: the run, what it was for, and the first lines of why."""
-    span = [run.tags[name] for name in PARTITION_TAGS if name in run.tags]
+    span = [run.tags[name] for name in (DAY_TAG, *SPAN_TAGS) if name in run.tags]
     lines = [line for line in why.splitlines() if line.strip()][:5]
     return "\n".join([f"Run {run.run_id} of {run.job_name} failed ({'..'.join(span) or 'no partition'}).", *lines])
-
-
-PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 def post(url: str, text: str) -> None:
@@ -142,11 +112,3 @@ def post(url: str, text: str) -> None:
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
         reason = getattr(error, "code", None) or type(error).__name__
         raise RuntimeError(f"notifying of a failed run: the webhook in {WEBHOOK} answered {reason}.") from None
-
-
-def followed(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
-    """The assets, set to follow their dependencies' changes."""
-    return [
-        assets_def.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=FOLLOW_CHANGES))
-        for assets_def in assets
-    ]

@@ -33,6 +33,11 @@ class Window:
         span = context.partition_time_window
         return cls(span.start.date(), span.end.date())
 
+    @classmethod
+    def day(cls, day: dt.date) -> Window:
+        """One day."""
+        return cls(day, day + ONE_DAY)
+
     @property
     def days(self) -> Iterator[dt.date]:
         """Each day, in order."""

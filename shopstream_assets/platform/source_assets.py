@@ -1,15 +1,17 @@
 """A declared table as three assets: Postgres, lake and staging."""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from shopstream_assets.platform import extract, staging
+from shopstream_assets.platform import extract, previews, staging
+from shopstream_assets.platform.code_references import code_references, declaration, definition
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import Problem, told_from
 from shopstream_assets.platform.lake import (
+    MANIFEST,
     Manifest,
     ManifestColumn,
     damaged_objects,
@@ -24,6 +26,9 @@ from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseRes
 from shopstream_assets.platform.settings import DomainSettings
 from shopstream_assets.platform.simulate import play
 from shopstream_assets.platform.tables import SourceTable
+
+if TYPE_CHECKING:
+    from snowflake.connector import SnowflakeConnection
 
 # One run over a whole range, for every asset of the chain: assets with different policies are split into runs.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
@@ -52,7 +57,10 @@ def _column_schema(table: SourceTable, layer: str) -> dg.TableSchema:
         for column in table.columns
     ]
     if layer == "staging":
-        columns += [dg.TableColumn(name=name, type=kind) for name, kind in staging.ADDED_COLUMNS.items()]
+        columns += [
+            dg.TableColumn(name=name, type=kind, description=staging.ADDED_DESCRIPTIONS[name])
+            for name, kind in staging.ADDED_COLUMNS.items()
+        ]
     return dg.TableSchema(columns=columns)
 
 
@@ -61,11 +69,14 @@ def _spec(domain: Domain, layer: str, table: SourceTable, **changes: Any) -> dic
         "key": asset_key(domain.name, layer, table.name),
         "group_name": f"{domain.name}_{layer}",
         "owners": [table.owner],
+        "tags": {"domain": domain.name, "layer": layer},
         **changes,
     }
 
 
-def _declared_metadata(domain: Domain, layer: str, table: SourceTable, location: str) -> dict[str, Any]:
+def _declared_metadata(
+    domain: Domain, layer: str, table: SourceTable, location: str, defined_by: Callable[..., Any]
+) -> dict[str, Any]:
     lineage = {
         column.name: [dg.TableColumnDep(asset_key(domain.name, _BEFORE[layer], table.name), column.name)]
         for column in table.columns
@@ -75,7 +86,14 @@ def _declared_metadata(domain: Domain, layer: str, table: SourceTable, location:
         "dagster/table_name": location,
         "dagster/column_schema": _column_schema(table, layer),
         **({"dagster/column_lineage": dg.TableColumnLineage(lineage)} if lineage else {}),
+        **code_references(*declaration(domain.name, table.name), definition(defined_by)),
     }
+
+
+def _show(context: dg.AssetExecutionContext, window: Window, look: Mapping[str, dg.MetadataValue]) -> None:
+    """Attach a preview to the newest partition of the window alone: a year's backfill would repeat it 365 times."""
+    if look:
+        context.add_asset_metadata(look, partition_key=str(window.end - ONE_DAY))
 
 
 _BEFORE = {"lake": "postgres", "staging": "lake"}
@@ -88,7 +106,7 @@ def postgres_spec(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
         description=f"{table.grain} {table.description} A partition holds the rows last changed on its day (UTC).",
         kinds={"postgres"},
         partitions_def=partitions,
-        metadata=_declared_metadata(domain, "postgres", table, table.name),
+        metadata=_declared_metadata(domain, "postgres", table, table.name, postgres_asset),
     )
 
 
@@ -110,10 +128,12 @@ def postgres_asset(
                 rows = play(connection, domain.simulator(settings), table, source.schema_name, window.first, window.end)
             with source.snapshot() as connection:
                 found = extract.fingerprints(connection, table, source.schema_name, window)
+                look = previews.of_source(connection, table, source.schema_name, window)
         for day in window.days:
             context.add_asset_metadata(
                 {"dagster/partition_row_count": found.get(day, extract.EMPTY).rows}, partition_key=day.isoformat()
             )
+        _show(context, window, look)
         return dg.MaterializeResult(metadata={"played_rows": rows})
 
     return simulated
@@ -131,7 +151,7 @@ def lake_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefi
                 "objects behind a manifest; rows that break a rule are in quarantine, counted.",
                 kinds={"s3", "parquet"},
                 partitions_def=partitions,
-                metadata=_declared_metadata(domain, "lake", table, table.lake_prefix),
+                metadata=_declared_metadata(domain, "lake", table, table.lake_prefix, lake_asset),
             )
         ],
         check_specs=[
@@ -165,16 +185,19 @@ def lake_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefi
         with told_from("lake", table.name, window, "extracting changed rows to the lake"):
             drift, manifests = extract_to_lake(source, store, table, window)
             damage = list(damaged_objects(store, table, window, manifests.values()))
+            look = {} if damage else previews.of_lake(store, table, manifests.values())
         for day, manifest in manifests.items():
             context.add_asset_metadata(
                 {
                     "dagster/partition_row_count": manifest.rows,
-                    "size_bytes": manifest.bytes,
+                    "dagster/size_bytes": manifest.bytes,
                     "quarantined_rows": manifest.quarantined_rows,
                     "dagster/uri": f"s3://{store.bucket}/{partition_prefix(table, day)}",
+                    "manifest": dg.MetadataValue.url(store.page(partition_prefix(table, day) + MANIFEST)),
                 },
                 partition_key=day.isoformat(),
             )
+        _show(context, window, look)
         return dg.MaterializeResult(
             check_results=[
                 _rows_accounted_for(key, manifests),
@@ -280,7 +303,7 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
                 "The log of its changes; a partition is replaced whole.",
                 kinds={"snowflake"},
                 partitions_def=partitions,
-                metadata=_declared_metadata(domain, "staging", table, f"STAGING.{table.staging_table}"),
+                metadata=_declared_metadata(domain, "staging", table, f"STAGING.{table.staging_table}", staging_asset),
             )
         ],
         check_specs=[
@@ -306,12 +329,13 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
     ) -> dg.MaterializeResult:
         window = Window.of(context)
         with told_from("staging", table.name, window, "loading the lake's partitions"):
-            manifests, staged = load_from_lake(store, warehouse, table, window)
+            manifests, staged, look = load_from_lake(store, warehouse, table, window)
         for day, rows in staged.items():
             context.add_asset_metadata(
-                {"dagster/partition_row_count": rows.rows, "size_bytes": manifests[day].bytes},
+                {"dagster/partition_row_count": rows.rows, "loaded_bytes": manifests[day].bytes},
                 partition_key=day.isoformat(),
             )
+        _show(context, window, look)
         repeated = {str(day): found.rows - found.keys for day, found in staged.items() if found.rows != found.keys}
         return dg.MaterializeResult(
             check_results=[
@@ -337,8 +361,8 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
 
 def load_from_lake(
     store: ObjectStoreResource, warehouse: WarehouseResource, table: SourceTable, window: Window
-) -> tuple[dict[dt.date, Manifest], dict[dt.date, staging.StagedDay]]:
-    """Replace the window's partitions in staging by what the lake's manifests name.
+) -> tuple[dict[dt.date, Manifest], dict[dt.date, staging.StagedDay], dict[str, dg.MetadataValue]]:
+    """Replace the window's partitions in staging by what the lake's manifests name; returns also how the newest looks.
 
     Raises Problem, leaving staging as it was, when a manifest or object is missing or damaged or a service fails.
     """
@@ -352,7 +376,20 @@ def load_from_lake(
     with warehouse.connection(LOADING) as session:
         staging.create_stage(session, warehouse.database, store.bucket, warehouse.storage_integration)
         staging.create_staging_table(session, warehouse.database, table, manifests.values())
-        return manifests, staging.replace_partitions(session, warehouse.database, table, window, manifests)
+        staged = staging.replace_partitions(session, warehouse.database, table, window, manifests)
+        look = _newest_staged(session, warehouse.database, table, staged)
+        return manifests, staged, look
+
+
+def _newest_staged(
+    session: "SnowflakeConnection", database: str, table: SourceTable, staged: Mapping[dt.date, staging.StagedDay]
+) -> dict[str, dg.MetadataValue]:
+    newest = max((day for day, found in staged.items() if found.rows), default=None)
+    if newest is None:
+        return {}
+    query = f"select * from {staging.staging_relation(database, table)} where {staging.within(Window.day(newest))}"
+    with session.cursor() as cursor:
+        return previews.of_relation(cursor, query, {*previews.clear_columns(table), *staging.ADDED_COLUMNS})
 
 
 def _required_manifests(

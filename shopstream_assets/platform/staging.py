@@ -32,6 +32,12 @@ ADDED_COLUMNS = {
     "_source_row": "number(38,0)",
     "_loaded_at": "timestamp_ntz(6)",
 }
+ADDED_DESCRIPTIONS = {
+    PARTITION_COLUMN: "Partition of the row: the UTC day of its change.",
+    "_source_file": "Object of the lake the row was loaded from.",
+    "_source_row": "Position of the row in that object.",
+    "_loaded_at": "When the row was loaded (UTC).",
+}
 METADATA = (
     "_source_file = metadata$filename, _source_row = metadata$file_row_number, _loaded_at = metadata$start_scan_time"
 )
@@ -145,7 +151,7 @@ def replace_partitions(
         cursor.execute("begin")
         try:
             cursor.execute(
-                f"delete from {relation} where {_within(window)}",
+                f"delete from {relation} where {within(window)}",
             )
             for first in range(0, len(keys), FILES_PER_COPY):
                 _copy(cursor, relation, stage_relation(database), keys[first : first + FILES_PER_COPY])
@@ -166,7 +172,7 @@ def replace_partitions(
     return staged
 
 
-def _within(window: Window) -> str:
+def within(window: Window) -> str:
     """SQL condition on the partition. The dates are in the text: binding would take a % in a name for a place."""
     partition = snowflake_name(PARTITION_COLUMN)
     return f"{partition} >= '{window.first}'::date and {partition} < '{window.end}'::date"
@@ -187,7 +193,7 @@ def _staged(cursor: SnowflakeCursor, relation: str, table: SourceTable, window: 
     key = ", ".join(snowflake_name(name) for name in table.primary_key)
     cursor.execute(
         f"select {partition}, count(*), count(distinct {key}) from {relation} "
-        f"where {_within(window)} group by {partition}"
+        f"where {within(window)} group by {partition}"
     )
     found = {day: StagedDay(rows, keys) for day, rows, keys in cursor.fetchall()}
     return {day: found.get(day, StagedDay(0, 0)) for day in window.days}

@@ -1,8 +1,10 @@
 """dbt models as assets: core and marts of a domain.
 
-A model that asks for the run's window (it uses the macro `is_windowed`) is partitioned like staging; any other is
-rebuilt whole. dbt runs inside the step's own process, with the manifest that was built ahead: a process and a parse of
-the project less for every step.
+All are partitioned like staging, and built by one dbt command: Dagster puts assets with other partitions, or none, in
+a run of their own. A partition says that the day's changes are in the table. A model that asks for the run's window
+(by the macro `is_windowed`) takes those changes alone; any other is rebuilt whole, once per run, however many
+days the run has. dbt runs inside the step's own process, with the manifest that was built ahead: a process and a parse
+of the project less for every step.
 """
 
 import json
@@ -14,39 +16,55 @@ from fcntl import LOCK_EX, flock
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 
+from shopstream_assets.platform import previews
+from shopstream_assets.platform.charts import Chart, drawn
+from shopstream_assets.platform.column_lineage import Lineage, column_lineage
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
 from shopstream_assets.platform.event_log import DBT_POOL
-from shopstream_assets.platform.partitions import Window
+from shopstream_assets.platform.model_metadata import clear_columns, model_metadata
+from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
 from shopstream_assets.platform.source_assets import RETRY, SINGLE_RUN, asset_key
 from shopstream_assets.platform.staging import create_staging_table
+
+if TYPE_CHECKING:
+    from snowflake.connector.cursor import SnowflakeCursor
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 # A manifest holds the name of the database that its models are in, so each database has one of its own.
 MANIFEST = PROJECT / "target" / os.environ.get("SNOWFLAKE_DATABASE", "SHOPSTREAM_DWH") / "manifest.json"
 # The same manifest as dbt keeps it for itself: the JSON has lost the arguments of generic tests.
 PARSED = MANIFEST.with_name("partial_parse.msgpack")
-WINDOW_MACRO = "macro.shopstream.is_windowed"
+LINEAGE = MANIFEST.with_name("lineage.json")
 
 
 def built_manifest() -> Mapping[str, Any]:
     """The project's manifest, parsed anew only when a file of the project is newer than it."""
     sources = [path for path in PROJECT.rglob("*") if path.suffix in (".sql", ".yml") and "target" not in path.parts]
     newest = max(path.stat().st_mtime for path in sources)
-    if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest:
+    if not _is_built(newest):
         _parse(newest)
-    return _read_manifest(MANIFEST.stat().st_mtime)
+    return _read(MANIFEST, MANIFEST.stat().st_mtime)
+
+
+def built_lineage() -> Lineage:
+    """Where the columns of the manifest's models come from."""
+    return _read(LINEAGE, LINEAGE.stat().st_mtime)
+
+
+def _is_built(newest: float) -> bool:
+    return LINEAGE.exists() and MANIFEST.exists() and MANIFEST.stat().st_mtime >= newest
 
 
 @cache
-def _read_manifest(_modified: float) -> Mapping[str, Any]:
-    return json.loads(MANIFEST.read_bytes())
+def _read(file: Path, _modified: float) -> Any:
+    return json.loads(file.read_bytes())
 
 
 def _parse(newest: float) -> None:
@@ -56,7 +74,7 @@ def _parse(newest: float) -> None:
     MANIFEST.parent.mkdir(parents=True, exist_ok=True)
     with (MANIFEST.parent / "manifest.lock").open("w") as lock:
         flock(lock, LOCK_EX)
-        if MANIFEST.exists() and MANIFEST.stat().st_mtime >= newest:
+        if _is_built(newest):
             return
         with tempfile.TemporaryDirectory(dir=MANIFEST.parent) as target:
             result = dbtRunner().invoke(["--quiet", "--no-use-colors", "parse", *_directories(target)])
@@ -64,7 +82,10 @@ def _parse(newest: float) -> None:
                 raise Problem(
                     f"dbt cannot parse {PROJECT.name}: {result.exception}.", "correct the model or YAML file it names."
                 )
-            for file in (PARSED, MANIFEST):
+            compiled = Path(target) / "compiled"
+            lineage = column_lineage(result.result, _directories(compiled))  # type: ignore[arg-type]
+            (Path(target) / LINEAGE.name).write_text(json.dumps(lineage))
+            for file in (PARSED, LINEAGE, MANIFEST):
                 os.replace(Path(target) / file.name, file)
 
 
@@ -97,55 +118,48 @@ class Translator(DagsterDbtTranslator):
         """The model's description, which begins with its grain; its SQL is one click away in the repository."""
         return dbt_resource_props["description"]
 
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
+        """The model's own tags, and where it is: domain and layer."""
+        domain, layer = self.get_asset_key(dbt_resource_props).path[:2]
+        return {**super().get_tags(dbt_resource_props), "domain": domain, "layer": layer}
 
-def is_windowed(node: Mapping[str, Any]) -> bool:
-    """Whether a model of the manifest works on the run's window, and so is partitioned."""
-    return WINDOW_MACRO in node.get("depends_on", {}).get("macros", [])
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Columns with their tests and origins, the table's name, and links to the model's files."""
+        given = super().get_metadata(dbt_resource_props)
+        if dbt_resource_props["resource_type"] == "source":
+            return given
+        manifest, lineage = _read(MANIFEST, MANIFEST.stat().st_mtime), built_lineage()
+        return {**given, **model_metadata(dbt_resource_props, manifest, lineage, self.get_asset_key, PROJECT)}
 
 
-def dbt_definitions(domain: Domain, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The domain's models: those that work on a window, partitioned, and those that are rebuilt whole."""
+def dbt_definitions(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The domain's models, as one step."""
     manifest = built_manifest()
     models = [
-        node
+        node["name"]
         for node in manifest["nodes"].values()
         if node["resource_type"] == "model" and node["fqn"][1] == domain.name
     ]
-    by_day = [node["name"] for node in models if is_windowed(node)]
-    whole = [node["name"] for node in models if not is_windowed(node)]
-    return [
-        _assets(domain, manifest, f"{domain.name}__dbt_by_day", by_day, partitions),
-        _assets(domain, manifest, f"{domain.name}__dbt_whole", whole, None),
-    ]
 
-
-def _assets(
-    domain: Domain,
-    manifest: Mapping[str, Any],
-    name: str,
-    models: Sequence[str],
-    partitions: dg.PartitionsDefinition | None,
-) -> dg.AssetsDefinition:
     @dbt_assets(
         manifest=manifest,
         select=" ".join(models),
-        name=name,
+        name=f"{domain.name}__dbt",
         partitions_def=partitions,
-        backfill_policy=SINGLE_RUN if partitions else None,
+        backfill_policy=SINGLE_RUN,
         dagster_dbt_translator=Translator(),
         retry_policy=RETRY,
         pool=DBT_POOL,
     )
     def build(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[Any]:
-        window = Window.of(context) if partitions else None
-        yield from _build(context, warehouse, domain, manifest, window)
+        yield from _build(context, warehouse, domain, manifest, Window.of(context))
 
     return build
 
 
-def dbt_arguments(selection: Sequence[str], window: Window | None, target: str | Path) -> list[str]:
-    """Arguments of the dbt command that builds `selection` for the changes of `window` (all changes where None)."""
-    variables = {} if window is None else {"partition_start": str(window.first), "partition_end": str(window.end)}
+def dbt_arguments(selection: Sequence[str], window: Window, target: str | Path) -> list[str]:
+    """Arguments of the dbt command that builds `selection` for the changes of `window`."""
+    variables = {"partition_start": str(window.first), "partition_end": str(window.end)}
     return [
         *("--no-use-colors", "build", "--select", *selection),
         *("--indirect-selection", "empty", "--exclude-resource-type", "unit_test"),
@@ -175,16 +189,16 @@ def _build(
     warehouse: WarehouseResource,
     domain: Domain,
     manifest: Mapping[str, Any],
-    window: Window | None,
+    window: Window,
 ) -> Iterator[Any]:
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
     arguments = selected_nodes(context, manifest), window
     failures: list[str] = []
     translator = Translator()
-    where, doing = f"{context.op_execution_context.op.name}, partition {window or 'all'}", "building dbt models"
+    where, doing = f"{context.op_execution_context.op.name}, partition {window}", "building dbt models"
     with (
-        told_from("dbt", context.op_execution_context.op.name, window or "all", doing),
+        told_from("dbt", context.op_execution_context.op.name, window, doing),
         tempfile.TemporaryDirectory(prefix="dbt-") as target,
         warehouse.connection(REPORTING) as session,
         session.cursor() as cursor,
@@ -199,16 +213,56 @@ def _build(
             for asset_event in event.to_default_asset_events(manifest, translator, context):
                 if isinstance(asset_event, dg.Output):
                     node = manifest["nodes"][raw_event["data"]["node_info"]["unique_id"]]
-                    cursor.execute(f"select count(*) from {node['relation_name']}")
-                    rows = cursor.fetchone()
-                    asset_event = asset_event.with_metadata(
-                        {**asset_event.metadata, "dagster/row_count": rows[0] if rows else 0}
+                    duration = {name: value for name, value in asset_event.metadata.items() if name == DURATION}
+                    asset_event = asset_event.with_metadata({**duration, **_size(cursor, node)})
+                    context.add_asset_metadata(
+                        _looks(context, cursor, node, manifest, domain.charts.get(node["name"])),
+                        asset_key=translator.get_asset_key(node),
+                        partition_key=str(window.end - ONE_DAY),
                     )
                 yield asset_event
     if failures:
         raise LayerError(where, doing, Problem(" | ".join(failures[:5]), "correct the model or the rows it names."))
 
 
+def _size(cursor: "SnowflakeCursor", node: Mapping[str, Any]) -> dict[str, int]:
+    """Rows of a model's table, and its bytes where the warehouse tells them."""
+    cursor.execute(f"select count(*) from {node['relation_name']}")
+    rows = cursor.fetchone()
+    cursor.execute(f"show tables like '{node['alias'].upper()}' in schema {node['database']}.{node['schema']}")
+    names = [column.name.lower() for column in cursor.description]
+    stored = [dict(zip(names, row, strict=True)).get("bytes") for row in cursor.fetchall()]
+    return {
+        "dagster/row_count": rows[0] if rows else 0,
+        **({"dagster/size_bytes": int(stored[0])} if len(stored) == 1 and stored[0] is not None else {}),
+    }
+
+
+def _looks(
+    context: dg.AssetExecutionContext,
+    cursor: "SnowflakeCursor",
+    node: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    chart: Chart | None,
+) -> dict[str, dg.MetadataValue]:
+    """A chart of the model's main figure, where the domain declares one, and ten rows of its table."""
+    from snowflake.connector import Error
+
+    metadata: dict[str, dg.MetadataValue] = {}
+    try:
+        if chart:
+            cursor.execute(chart.sql.format(table=node["relation_name"]))
+            metadata.update(drawn(chart, cursor.fetchall()))
+        clear = clear_columns(node, manifest, built_lineage())
+        metadata.update(previews.of_relation(cursor, f"select * from {node['relation_name']}", clear))
+    except Error as error:
+        # The table is built and tested: a page without its picture is no reason to build it again.
+        context.log.warning(f"{node['name']} has no preview or chart this time: {error}")
+    return metadata
+
+
+# Of what dagster-dbt tells of a model that it built, the number; the rest is in the log.
+DURATION = "Execution Duration"
 FAILURE_EVENTS = ("RunResultError", "MainEncounteredError")
 
 

@@ -4,6 +4,7 @@ from shopstream_assets.platform.definitions import domain_definitions
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.settings import DomainSettings
 from shopstream_assets.platform.simulate import Simulator
+from shopstream_assets.shopstream.charts import CHARTS
 from shopstream_assets.shopstream.checks import equals_the_source
 from shopstream_assets.shopstream.tables import TABLES
 
@@ -16,6 +17,6 @@ def simulator(settings: DomainSettings) -> Simulator:
     return store.Simulator(start_date=settings.start_date, seed=settings.seed, scale=settings.scale)
 
 
-SHOPSTREAM = Domain(name="shopstream", tables=TABLES, simulator=simulator)
+SHOPSTREAM = Domain(name="shopstream", tables=TABLES, simulator=simulator, charts=CHARTS)
 
 defs = domain_definitions(SHOPSTREAM, checks=[equals_the_source])

@@ -54,13 +54,20 @@ class Shop:
 
     def table(self, relation: str) -> pd.DataFrame:
         """A table of the warehouse, as "MARTS.MART_SALES_OVERVIEW"; column names in lower case."""
-        names = WarehouseResource.model_fields
-        given = {field: self.variables.get(f"SNOWFLAKE_{field.upper()}", "") for field in names}
-        warehouse = WarehouseResource(**given)
+        columns, rows = self._read(relation)
+        return pd.DataFrame.from_records(rows, columns=columns)
+
+    def rows(self, relation: str) -> list[tuple[object, ...]]:
+        """The rows of a table as they are, in the order of all of their columns."""
+        return sorted(self._read(relation)[1], key=repr)
+
+    def _read(self, relation: str) -> tuple[list[str], list[tuple[object, ...]]]:
+        fields = WarehouseResource.model_fields
+        warehouse = WarehouseResource(**{name: self.variables.get(f"SNOWFLAKE_{name.upper()}", "") for name in fields})
         with warehouse.connection(REPORTING) as session, session.cursor() as cursor:
             cursor.execute(f"select * from {warehouse.database}.{relation}")
-            columns = [column.name.lower() for column in cursor.description]
-            return pd.DataFrame.from_records(cursor.fetchall(), columns=columns)
+            rows: list[Any] = cursor.fetchall()
+            return [column.name.lower() for column in cursor.description], rows
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def test_sales_per_month_state_and_category_are_those_of_the_files(whole: Result
         totals(lines, CELL, ["units", "units_refunded", *MONEY])
     )
     pd.testing.assert_frame_equal(found, expected, check_names=False)
-    assert len(expected) > 4_000
+    assert len(expected) > 3_000
     assert (expected[["orders", "units_refunded", "net_revenue"]].sum() > 0).all()
 
 
@@ -205,18 +205,18 @@ MODELS = (
 def test_days_played_out_of_order_give_the_same_tables_as_one_run_over_all_of_them(
     rows: Mapping[str, pd.DataFrame], tmp_path: Path
 ) -> None:
-    # Two months of a shop that is older and younger: many an order has its lines, customer or products outside.
-    january, turn, february = ("2018-01-01", "2018-01-20"), ("2018-01-21", "2018-02-09"), ("2018-02-10", "2018-02-28")
-    orders = {"at_once": [("2018-01-01", "2018-02-28")], "out_of_order": [february, january, turn]}
+    # A month of a shop that is older and younger: many an order has its lines, customer or products outside.
+    early, middle, late = ("2018-01-01", "2018-01-10"), ("2018-01-11", "2018-01-20"), ("2018-01-21", "2018-01-31")
+    spans = {"at once": [(early[0], late[1])], "out of order": [late, early, middle]}
 
     def play(name: str) -> dict[str, list[tuple[object, ...]]]:
         with open_shop(tmp_path / name, rows, FIRST_DAY) as shop:
-            shop.backfill(*orders[name])
-            return {model: sorted(shop.table(model).itertuples(index=False, name=None), key=repr) for model in MODELS}
+            shop.backfill(*spans[name])
+            return {model: shop.rows(model) for model in MODELS}
 
     with ThreadPoolExecutor() as pool:
-        at_once, out_of_order = pool.map(play, orders)
+        at_once, out_of_order = pool.map(play, spans)
     for model in MODELS:
         assert out_of_order[model] == at_once[model], model
-    assert len(at_once["CORE.FACT_ORDERS"]) > 1_000
-    assert len(at_once["MARTS.MART_SALES_OVERVIEW"]) > 500
+    assert len(at_once["CORE.FACT_ORDERS"]) > 400
+    assert len(at_once["MARTS.MART_SALES_OVERVIEW"]) > 300

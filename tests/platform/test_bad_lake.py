@@ -117,31 +117,29 @@ def test_the_lake_says_so_when_what_it_wrote_is_not_there_any_more(
     assert found in (check.description or "")
 
 
-@pytest.mark.parametrize(
-    ("spoil", "found"),
-    [
-        (lambda content: b"", "Invalid JSON: EOF while parsing"),
-        (lambda content: content[: len(content) // 2], "Invalid JSON: EOF while parsing"),
-        (lambda content: flipped(content, 0), "Invalid JSON: "),
-        (lambda content: b"\xff\xfe\x00", "Invalid JSON: "),
-        (lambda content: b"[]", "Input should be an object"),
-        (lambda content: but(content, rows="many"), "rows: Input should be a valid integer"),
-        (lambda content: but(content, partition="2026-03-02"), "it is that of lines, 2026-03-02"),
-        (lambda content: but(content, table="users"), "it is that of users, 2026-03-01"),
-    ],
-    ids=["empty", "truncated", "flipped bit", "no text", "no object", "no number", "another day", "another table"],
-)  # fmt: skip
-def test_a_corrupt_manifest_is_told_by_its_key_and_replaced_by_extracting_again(
-    lines: Spoiled, spoil: Callable[[bytes], bytes], found: str
-) -> None:
+CORRUPTIONS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda content: b"", "Invalid JSON: EOF while parsing"),
+    "truncated": (lambda content: content[: len(content) // 2], "Invalid JSON: EOF while parsing"),
+    "flipped bit": (lambda content: flipped(content, 0), "Invalid JSON: "),
+    "no text": (lambda content: b"\xff\xfe\x00", "Invalid JSON: "),
+    "no object": (lambda content: b"[]", "Input should be an object"),
+    "no number": (lambda content: but(content, rows="many"), "rows: Input should be a valid integer"),
+    "another day": (lambda content: but(content, partition="2026-03-02"), "it is that of lines, 2026-03-02"),
+    "another table": (lambda content: but(content, table="users"), "it is that of users, 2026-03-01"),
+}
+
+
+def test_a_corrupt_manifest_is_told_by_its_key_and_replaced_by_extracting_again(lines: Spoiled) -> None:
     lines.stage()
-    write(lines, lines.manifest_key(), spoil(lines.manifest_bytes()))
-    with pytest.raises(LayerError) as caught:
-        lines.load()
-    assert str(caught.value).startswith(f"{WHERE}the manifest {lines.manifest_key()} is damaged (")
-    assert found in str(caught.value)
-    assert f"{AGAIN} 2026-03-01 again; the source still has the rows." in str(caught.value)
-    assert not caught.value.allow_retries
+    whole = lines.manifest_bytes()
+    for corrupt, found in CORRUPTIONS.values():
+        write(lines, lines.manifest_key(), corrupt(whole))
+        with pytest.raises(LayerError) as caught:
+            lines.load()
+        assert str(caught.value).startswith(f"{WHERE}the manifest {lines.manifest_key()} is damaged (")
+        assert found in str(caught.value)
+        assert f"{AGAIN} 2026-03-01 again; the source still has the rows." in str(caught.value)
+        assert not caught.value.allow_retries
     assert lines.staged("note") == [("old",)]
     lines.stage()
     assert lines.staged("note") == [("old",)]

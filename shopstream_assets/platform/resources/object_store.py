@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -71,6 +72,15 @@ class ObjectStoreResource(dg.ConfigurableResource):
                     if until is not None and item["Key"] >= until:
                         return
                     yield item["Key"], item["Size"], item["ETag"]
+
+    def page(self, key: str) -> str:
+        """Address of an object for a browser: AWS's console, or the endpoint's own where that is another."""
+        endpoint, region = self.client.meta.endpoint_url, self.client.meta.region_name
+        if "amazonaws.com" in endpoint:
+            return (
+                f"https://{region}.console.aws.amazon.com/s3/object/{self.bucket}?region={region}&prefix={quote(key)}"
+            )
+        return f"{endpoint}/{self.bucket}/{quote(key)}"
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:

@@ -14,7 +14,8 @@ from pydantic import Field
 from shopstream_assets.platform.errors import ServiceError
 
 if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
+    import pyarrow as pa
+    from adbc_driver_manager.dbapi import Connection, Cursor
 
 OPTIONS = {
     "application_name": "shopstream",
@@ -87,6 +88,22 @@ class PostgresResource(dg.ConfigurableResource):
             connection.close()
 
 
+def batches(cursor: Cursor) -> Iterator[pa.RecordBatch]:
+    """The result of the cursor's statement, a batch at a time; raises ServiceError when it breaks off."""
+    from pyarrow import ArrowException
+
+    reader = cursor.fetch_record_batch()
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        # Not the driver's errors but Arrow's, of which one is an OSError.
+        except (ArrowException, OSError) as error:
+            raise service_error(error) from None
+        yield batch
+
+
 def with_options(dsn: str) -> str:
     """The URI with OPTIONS filled in where it does not set them itself; raises ServiceError where it is none."""
     if not _URI.fullmatch(dsn) or _STRAY_PERCENT.search(dsn):
@@ -104,8 +121,9 @@ def with_options(dsn: str) -> str:
 def service_error(error: Exception) -> ServiceError:
     """What to tell the user about a driver's error, by its SQLSTATE class; messages of libpq hold no password."""
     state = getattr(error, "sqlstate", None) or ""
-    # The driver quotes the whole statement before what Postgres said about it.
-    found = " ".join(str(error).split()).rpartition("ERROR: ")[2].removesuffix(f". SQLSTATE: {state}").strip()
+    text = " ".join(str(error).split())
+    # The driver quotes the whole statement around what Postgres said about it.
+    found = text.rpartition("ERROR: ")[2].removesuffix(f". SQLSTATE: {state}").partition(" Query was: ")[0].strip()
     if state.startswith("28") or (not state and _LOGIN.search(found)):
         return ServiceError(
             f"Postgres refused the login ({found}).", "correct the user and password in the DSN.", retry=False
@@ -118,14 +136,15 @@ def service_error(error: Exception) -> ServiceError:
         return ServiceError(
             f"Postgres denied access ({found}).", "grant SELECT on the table to the DSN's role.", retry=False
         )
-    if state[:2] in ("08", "57", "53") or not state:
+    # In the middle of a result an error has no SQLSTATE either.
+    if state[:2] in ("08", "57", "53") or (not state and "ERROR: " not in text):
         return ServiceError(
             f"Postgres did not answer or cut the connection ({found}).",
             "check that the server runs and that the DSN's host and port reach it (`shopstream doctor`).",
             retry=True,
         )
     return ServiceError(
-        f"Postgres answered {state}: {found}.",
-        "read the message; `shopstream doctor` tests the connection.",
-        retry=state.startswith("40"),
+        f"Postgres answered {state or 'with an error'}: {found}.",
+        "correct what the message names; `shopstream doctor` tests the connection.",
+        retry=state.startswith("40") or "canceling statement" in found,
     )

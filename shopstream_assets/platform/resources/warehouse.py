@@ -70,6 +70,8 @@ class WarehouseResource(dg.ConfigurableResource):
             "network_timeout": STATEMENT_TIMEOUT,
             "socket_timeout": READ_TIMEOUT,
             "backoff_policy": _pauses,
+            # The connector would ask the metadata hosts of every cloud where it runs; off a cloud that takes seconds.
+            "platform_detection_timeout_seconds": 0.0,
             "session_parameters": {
                 "TIMEZONE": "UTC",
                 "QUERY_TAG": "shopstream",

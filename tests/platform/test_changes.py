@@ -1,0 +1,388 @@
+"""What the change sensor sees of a source, on real services, and what it asks for."""
+
+import dataclasses
+import datetime as dt
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from shopstream_assets.platform.change_sensor import change_sensor
+from shopstream_assets.platform.changes import ASK_AGAIN_AFTER, Changes, Cursor, differing_days, missing_days
+from shopstream_assets.platform.domain import Domain
+from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.freshness import freshness_checks
+from shopstream_assets.platform.lake import MANIFEST, partition_prefix, read_manifests
+from shopstream_assets.platform.partitions import ONE_DAY, Window, daily
+from shopstream_assets.platform.refresh import run_request, taken_days
+from shopstream_assets.platform.resources.postgres import PostgresResource
+from shopstream_assets.platform.source_assets import asset_key, extract_to_lake, lake_asset, staging_asset
+from shopstream_assets.platform.tables import BIGINT, TEXT, TIMESTAMP, UUID, Column, SourceTable, postgres_ddl, quoted
+from shopstream_assets.summary import Services
+
+NOW = dt.datetime.now(dt.UTC)
+TODAY = NOW.date()
+
+
+def table(name: str, key: Column = Column("id", BIGINT, "Key.")) -> SourceTable:
+    return SourceTable(
+        name=name,
+        grain=f"One row per row of {name}.",
+        description=name,
+        owner="team:sales",
+        primary_key=(key.name,),
+        columns=(key, Column("note", TEXT, "Note.", nullable=True), Column("updated_at", TIMESTAMP, "Cursor.")),
+    )
+
+
+ORDERS, USERS = table("orders"), table("users", Column("uid", UUID, "Key."))
+TABLES = (ORDERS, USERS)
+USER = "00000000-0000-0000-0000-00000000000"
+
+
+def day(back: int) -> dt.date:
+    return TODAY - ONE_DAY * back
+
+
+def window(days: int) -> Window:
+    return Window(day(days - 1), TODAY + ONE_DAY)
+
+
+class Shop:
+    """A source with two tables, its lake, and what the sensor remembers."""
+
+    def __init__(self, services: Services) -> None:
+        self.source, self.store = services.source, services.store
+        self.cursor, self.now = Cursor(), NOW
+        self.execute(*(sql for table in TABLES for sql in postgres_ddl(table, self.source.schema_name)))
+
+    def execute(self, *statements: str) -> None:
+        with self.source.transaction() as connection, connection.cursor() as cursor:
+            cursor.execute(f"set local search_path to {quoted(self.source.schema_name)}")
+            for statement in statements:
+                cursor.execute(statement)
+
+    def order(self, key: int, back: int, time_of_day: str = "00:00") -> None:
+        self.execute(
+            f"insert into orders values ({key}, '', '{day(back)} {time_of_day}+00') "
+            "on conflict (id) do update set updated_at = excluded.updated_at"
+        )
+
+    def user(self, key: int, back: int) -> None:
+        self.execute(f"insert into users values ('{USER}{key}', '', '{day(back)} 00:00+00')")
+
+    def look(self, days: int = 4, taken: set[dt.date] | None = None) -> Changes:
+        """What a tick asks for; the cursor goes through its text, as Dagster keeps it."""
+        self.cursor = Cursor.model_validate_json(self.cursor.model_dump_json(exclude_defaults=True))
+        changed, _ = differing_days(
+            TABLES, self.source, self.store, self.cursor, window(days), self.now, taken or set()
+        )
+        return changed
+
+    def refresh(self, changed: Changes) -> None:
+        for date, names in changed.items():
+            for table in TABLES:
+                if table.name in names:
+                    extract_to_lake(self.source, self.store, table, Window(date, date + ONE_DAY))
+
+
+@pytest.fixture
+def shop(services: Services) -> Shop:
+    """A shop whose last four days are in the lake, and known to be."""
+    shop = Shop(services)
+    for back in range(4):
+        shop.order(back, back)
+    shop.user(1, 2)
+    shop.refresh(shop.look())
+    shop.now += ASK_AGAIN_AFTER
+    assert shop.look() == {}
+    return shop
+
+
+def test_at_first_every_day_is_asked_for_and_empty_ones_once_they_are_over(services: Services) -> None:
+    shop = Shop(services)
+    shop.order(1, 0)
+    assert shop.look() == {
+        day(0): {"orders"},
+        **{day(back): {"orders", "users"} for back in (1, 2, 3)},
+    }
+
+
+def test_nothing_is_asked_for_while_nothing_changes(shop: Shop) -> None:
+    for _ in range(3):
+        shop.now += ASK_AGAIN_AFTER
+        assert shop.look() == {}
+    shop.cursor = Cursor()
+    assert shop.look() == {}, "a cursor that was lost costs a comparison, not a refresh"
+
+
+def test_new_late_and_back_dated_rows_ask_for_exactly_their_days_and_tables(shop: Shop) -> None:
+    shop.order(10, 0, "00:01")
+    shop.order(11, 2, "00:00")
+    shop.user(2, 3)
+    changed = shop.look()
+    assert changed == {day(0): {"orders"}, day(2): {"orders"}, day(3): {"users"}}
+    shop.refresh(changed)
+    shop.now += ASK_AGAIN_AFTER
+    assert shop.look() == {}
+
+
+def test_the_day_that_a_changed_row_left_is_not_asked_for(shop: Shop) -> None:
+    shop.order(2, 0, "00:01")
+    assert shop.look() == {day(0): {"orders"}}
+    shop.execute(f"update users set updated_at = '{day(1)} 00:00+00'")
+    assert shop.look() == {day(1): {"users"}}
+
+
+def test_a_row_that_takes_the_place_of_one_that_left_is_seen(shop: Shop) -> None:
+    shop.execute("delete from orders where id = 2", f"delete from users where uid = '{USER}1'")
+    assert shop.look() == {}
+    shop.order(12, 2)
+    shop.user(3, 2)
+    assert shop.look() == {day(2): {"orders", "users"}}
+
+
+def test_a_day_that_was_asked_for_is_asked_for_again_only_when_it_is_overdue_and_ever_later(shop: Shop) -> None:
+    shop.order(10, 0, "00:01")
+    asked = {day(0): {"orders"}}
+    assert shop.look() == asked
+    for wait in (1, 2, 4):
+        assert shop.look() == {}
+        shop.now += ASK_AGAIN_AFTER * wait
+        assert shop.look() == asked
+    shop.order(11, 0, "00:02")
+    assert shop.look() == asked, "a new change does not wait"
+
+
+def test_a_day_that_a_run_is_on_waits(shop: Shop) -> None:
+    shop.order(10, 0, "00:01")
+    shop.order(11, 1, "00:01")
+    assert shop.look(taken={day(0)}) == {day(1): {"orders"}}
+    assert shop.look() == {day(0): {"orders"}}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_a_manifest_that_is_lost_or_damaged_is_written_again(shop: Shop, content: bytes | None) -> None:
+    key = partition_prefix(ORDERS, day(2)) + MANIFEST
+    if content is None:
+        shop.store.client.delete_object(Bucket=shop.store.bucket, Key=key)
+    else:
+        shop.store.put(key, content, "application/json")
+    shop.cursor.settled = {}
+    changed = shop.look()
+    assert changed == {day(2): {"orders"}}
+    shop.refresh(changed)
+    assert read_manifests(shop.store, ORDERS, [day(2)])[day(2)]
+
+
+def test_an_object_that_is_lost_does_not_stop_the_comparison(shop: Shop) -> None:
+    shop.order(20, 2, "00:00")
+    shop.refresh(shop.look())
+    manifest = read_manifests(shop.store, ORDERS, [day(2)])[day(2)]
+    assert manifest
+    shop.store.client.delete_object(Bucket=shop.store.bucket, Key=manifest.objects[0].key)
+    shop.execute("delete from orders where id = 20")
+    assert shop.look() == {day(2): {"orders"}}
+
+
+def test_days_of_any_age_that_the_lake_lacks_are_found_by_one_listing(shop: Shop) -> None:
+    assert missing_days(shop.store, ORDERS, window(6)) == {day(4), day(5)}
+    assert missing_days(shop.store, ORDERS, Window(day(2), day(0))) == set()
+
+
+def test_a_table_that_the_source_does_not_have_yet_leaves_the_others_alone(shop: Shop) -> None:
+    absent = table("returns")
+    shop.order(10, 0, "00:01")
+    changed, missing = differing_days((*TABLES, absent), shop.source, shop.store, shop.cursor, window(4), shop.now)
+    assert (changed, missing) == ({day(0): {"orders"}}, ["returns"])
+
+
+def test_the_cursor_stays_small(shop: Shop) -> None:
+    assert shop.look(days=31) != {}
+    assert len(shop.cursor.model_dump_json(exclude_defaults=True)) < 4096
+    shop.cursor.forget_before(day(1))
+    assert {*shop.cursor.settled, *shop.cursor.asked} <= {day(0), day(1)}
+
+
+def test_a_connection_that_died_between_two_ticks_is_replaced(shop: Shop) -> None:
+    shop.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle' and pid <> pg_backend_pid()"
+    )
+    assert shop.look() == {}
+
+
+# What is asked for.
+
+
+@pytest.fixture(scope="module")
+def graph() -> dg.Definitions:
+    partitions = daily(day(1100))
+    domain = Domain(name="shop", tables=TABLES, simulator=lambda _: pytest.fail("no simulator"))
+
+    @dg.asset(key=["shop", "marts", "mart"], deps=[asset_key("shop", "staging", t.name) for t in TABLES])
+    def mart() -> None: ...
+
+    keys = {asset_key("shop", "lake", t.name): dt.timedelta(hours=36) for t in TABLES}
+    return dg.Definitions(
+        assets=[
+            *(lake_asset(domain, t, partitions) for t in TABLES),
+            *(staging_asset(domain, t, partitions) for t in TABLES),
+            mart,
+        ],
+        asset_checks=[freshness_checks("shop", keys, day(1100))],
+        sensors=[change_sensor(domain, day(3))],
+    )
+
+
+def asked_for(graph: dg.Definitions, changed: Changes) -> dg.RunRequest:
+    keys = {date: {asset_key("shop", "lake", name) for name in names} for date, names in changed.items()}
+    return run_request(graph.resolve_asset_graph(), keys, "newest_day_arrived", "1")
+
+
+def names(request: dg.RunRequest) -> set[str]:
+    assert request.asset_selection
+    return {"/".join(key.path[1:]) for key in request.asset_selection}
+
+
+def test_one_day_is_one_run_of_what_changed_and_all_that_follows_from_it(graph: dg.Definitions) -> None:
+    request = asked_for(graph, {day(1): {"orders"}})
+    assert request.partition_key == str(day(1))
+    assert names(request) == {"lake/orders", "staging/orders", "marts/mart"}
+    checks = {key.name for key in request.asset_check_keys or []}
+    assert "rows_accounted_for" in checks
+    assert "newest_day_arrived" not in checks
+
+
+def test_a_thousand_days_in_a_row_are_one_run(graph: dg.Definitions) -> None:
+    request = asked_for(graph, {day(back): {"orders", "users"} for back in range(1000)})
+    assert request.partition_key is None
+    assert request.tags["dagster/asset_partition_range_start"] == str(day(999))
+    assert request.tags["dagster/asset_partition_range_end"] == str(TODAY)
+    assert names(request) == {"lake/orders", "lake/users", "staging/orders", "staging/users", "marts/mart"}
+
+
+def test_scattered_days_are_one_backfill_of_exactly_those_partitions(graph: dg.Definitions) -> None:
+    request = asked_for(graph, {day(0): {"orders"}, day(5): {"users"}, day(6): {"users"}})
+    subset = request.asset_graph_subset
+    assert request.requires_backfill_daemon()
+    assert subset
+    found = {
+        "/".join(key.path[1:]): set(partitions.get_partition_keys())
+        for key, partitions in subset.partitions_subsets_by_asset_key.items()
+    }
+    users = {str(day(5)), str(day(6))}
+    assert found == {
+        "lake/orders": {str(TODAY)},
+        "staging/orders": {str(TODAY)},
+        "lake/users": users,
+        "staging/users": users,
+    }
+    assert subset.non_partitioned_asset_keys == {dg.AssetKey(["shop", "marts", "mart"])}
+
+
+def test_days_of_unfinished_runs_on_the_assets_are_taken(graph: dg.Definitions) -> None:
+    lake = {asset_key("shop", "lake", "orders")}
+    span = {
+        "dagster/asset_partition_range_start": str(day(3)),
+        "dagster/asset_partition_range_end": str(day(2)),
+    }
+    job = graph.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        for selection, tags, status in (
+            (lake, span, dg.DagsterRunStatus.STARTED),
+            (lake, {"dagster/partition": str(day(1))}, dg.DagsterRunStatus.QUEUED),
+            (lake, {"dagster/partition": str(day(0))}, dg.DagsterRunStatus.FAILURE),
+            ({dg.AssetKey(["shop", "marts", "mart"])}, {"dagster/partition": str(day(0))}, dg.DagsterRunStatus.STARTED),
+        ):
+            instance.create_run_for_job(
+                job.get_subset(asset_selection=selection),
+                status=status,
+                tags=tags,
+                asset_selection=frozenset(selection),
+            )
+        assert taken_days(instance, lake, window(5)) == {day(1), day(2), day(3)}
+
+
+# The sensor itself.
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def tick(
+    graph: dg.Definitions,
+    instance: dg.DagsterInstance,
+    services: Services,
+    cursor: str | None = None,
+    source: PostgresResource | None = None,
+) -> dg.SensorResult | dg.SkipReason:
+    context = dg.build_sensor_context(
+        instance=instance,
+        cursor=cursor,
+        definitions=graph,
+        resources={"source": source or services.source, "store": services.store},
+    )
+    result = graph.get_sensor_def("shop_changes")(context)
+    assert isinstance(result, dg.SensorResult | dg.SkipReason)
+    return result
+
+
+def test_the_sensor_asks_once_and_remembers_over_a_restart(
+    graph: dg.Definitions, instance: dg.DagsterInstance, services: Services
+) -> None:
+    shop = Shop(services)
+    shop.order(1, 0)
+    first = tick(graph, instance, services)
+    assert isinstance(first, dg.SensorResult)
+    assert first.run_requests
+    assert first.run_requests[0].tags["shopstream/changed_tables"] == "orders,users"
+    second = tick(graph, instance, services, first.cursor)
+    assert isinstance(second, dg.SensorResult)
+    assert not second.run_requests
+    assert second.skip_reason
+
+
+def test_a_source_that_is_down_gives_a_reason_to_skip_and_forgets_nothing(
+    graph: dg.Definitions, instance: dg.DagsterInstance, services: Services
+) -> None:
+    down = services.source.model_copy(update={"dsn": "postgresql://nobody:secret@127.0.0.1:1/shop"})
+    skipped = tick(graph, instance, services, source=PostgresResource(**down.model_dump()))
+    assert isinstance(skipped, dg.SkipReason)
+    assert "Postgres did not answer" in (skipped.skip_message or "")
+    assert "secret" not in (skipped.skip_message or "")
+
+
+def test_a_quiet_tick_costs_milliseconds(
+    graph: dg.Definitions, instance: dg.DagsterInstance, services: Services, shop: Shop
+) -> None:
+    cursor, costs = Cursor(audited_at=NOW, looked_back_at=NOW).model_dump_json(), []
+    for _ in range(6):
+        before = time.process_time()
+        result = tick(graph, instance, services, cursor)
+        costs.append(time.process_time() - before)
+        assert isinstance(result, dg.SensorResult)
+        assert not result.run_requests
+        cursor = result.cursor or ""
+    assert sorted(costs)[2] < 0.1, f"CPU seconds of the ticks: {costs}"
+
+
+def test_fingerprints_use_the_index_of_the_cursor(shop: Shop) -> None:
+    shop.execute("insert into orders select n, '', '2020-01-01'::timestamptz from generate_series(1000, 60000) as n")
+    shop.execute("analyze orders")
+    with shop.source.snapshot() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"explain select count(*) from {quoted(shop.source.schema_name)}.orders "
+            f"where updated_at >= timestamptz '{day(2)} 00:00:00+00' and updated_at < timestamptz '{TODAY} 00:00:00+00'"
+        )
+        assert "orders_updated_at_idx" in " ".join(row[0] for row in cursor.fetchall())
+
+
+def test_a_table_that_cannot_be_read_is_a_problem_with_a_next_step(shop: Shop) -> None:
+    broken = dataclasses.replace(ORDERS, cursor="updated_at")
+    shop.execute("alter table orders rename column updated_at to changed_at")
+    with pytest.raises(Problem, match="Next: "):
+        differing_days([broken], shop.source, shop.store, Cursor(), window(2), NOW)
