@@ -55,11 +55,11 @@ $(BENCH)/installed: requirements-bench.lock pyproject.toml
 bench: $(BENCH)/installed ## Measure extraction, backfills, latency and start-up against limits and rivals
 	@$(BENCH)/bin/python -m benchmarks.extraction
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header
 
 lock: ## Resolve the lock files anew (needs uv)
 	$(LOCK) --extra embedded --extra dev pyproject.toml --output-file requirements.lock
-	sed -E '/^ +--hash/d; s/ \\$$//; /^multidict==/d' requirements.lock > $(BENCH).txt
+	sed -E '/^ +--hash/d; s/ \\$$//; /^multidict==/d; s/\[[a-z0-9,-]+\]//' requirements.lock > $(BENCH).txt
 	$(LOCK) --extra embedded --extra dev --extra bench pyproject.toml --constraints $(BENCH).txt \
 		--output-file requirements-bench.lock
 	rm $(BENCH).txt
