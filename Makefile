@@ -11,11 +11,12 @@ help: ## Show this help
 
 install: $(VENV)/installed ## Make .venv from requirements.lock
 
+# The lock is complete, so pip has nothing to resolve: with extras and hashes it would not manage.
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "ShopStream needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -48,18 +49,18 @@ BENCH := .venv-bench
 
 $(BENCH)/installed: requirements-bench.lock pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --require-hashes --requirement requirements-bench.lock
+	$(BENCH)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-bench.lock
 	$(BENCH)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 bench: $(BENCH)/installed ## Measure extraction, backfills, latency and start-up against limits and rivals
 	@$(BENCH)/bin/python -m benchmarks.extraction
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-annotate --no-header
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 lock: ## Resolve the lock files anew (needs uv)
 	$(LOCK) --extra embedded --extra dev pyproject.toml --output-file requirements.lock
-	sed -E '/^ +--hash/d; s/ \\$$//; /^multidict==/d; s/\[[a-z0-9,-]+\]//' requirements.lock > $(BENCH).txt
+	sed -E '/^ +--hash/d; s/ \\$$//; /^multidict==/d' requirements.lock > $(BENCH).txt
 	$(LOCK) --extra embedded --extra dev --extra bench pyproject.toml --constraints $(BENCH).txt \
 		--output-file requirements-bench.lock
 	rm $(BENCH).txt
