@@ -80,8 +80,8 @@ def down() -> None:
     click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 
 
-@stack.command()
-def status() -> None:
+@stack.command("status")
+def services() -> None:
     """Show each service; exit with 1 unless all are up."""
     with _plain_errors():
         all_up = _print_status()
@@ -120,6 +120,19 @@ def demo(quiet: bool) -> None:
 
     with _plain_errors(DemoFailed):
         run(quiet=quiet)
+
+
+@main.command()
+def status() -> None:
+    """Show which days failed or are missing, per asset, and the command that repairs them; exit with 1 if any.
+
+    Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
+    """
+    _load_dotenv(Path(".env"))
+    from shopstream_assets.status import show
+
+    if not show():
+        raise SystemExit(1)
 
 
 @main.command()

@@ -25,6 +25,7 @@ from shopstream_assets.embedded.process import free_ports
 Part = Literal["code_server", "webserver", "daemon"]
 LOCATION, REPOSITORY = "shopstream", "__repository__"
 MODULE = "shopstream_assets.shopstream.definitions"
+IN_REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 # Without proxies: a company's proxy variable must not come between us and this machine.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -124,6 +125,17 @@ class Dagster:
         parent = psutil.Process(self.processes[part].pid)
         return [parent.pid, *(child.pid for child in parent.children(recursive=True))]
 
+    def run_workers(self) -> list[int]:
+        """The processes that execute runs: the code server's, started by multiprocessing."""
+        import psutil
+
+        def is_worker(process: psutil.Process) -> bool:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                return process.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(process.cmdline())
+            return False
+
+        return [pid for pid in self.pids("code_server") if is_worker(psutil.Process(pid))]
+
     def kill(self, part: Part) -> None:
         """Kill -9 the part itself; what it started lives on, as when the system kills one process for its memory."""
         self.processes[part].kill()
@@ -178,6 +190,27 @@ class Dagster:
             raise RuntimeError(f"launching a backfill: {answer}")
         return str(answer["backfillId"])
 
+    def launch(self, assets: Sequence[Sequence[str]], first: str, last: str) -> str:
+        """Launch one run over the days [first, last], as the page does for "Single run"; returns its id."""
+        span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        answer = self.ask(
+            "mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {"
+            " __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
+            params={
+                "selector": {
+                    **IN_REPOSITORY,
+                    "jobName": "__ASSET_JOB",
+                    "assetSelection": [{"path": list(path)} for path in assets],
+                },
+                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in span.items()]},
+                "mode": "default",
+                "runConfigData": {},
+            },
+        )["launchPipelineExecution"]
+        if "run" not in answer:
+            raise RuntimeError(f"launching a run: {answer}")
+        return str(answer["run"]["runId"])
+
     def backfill_status(self, backfill: str) -> str:
         """Dagster's status of a backfill, as COMPLETED_SUCCESS."""
         query = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status"
@@ -186,11 +219,19 @@ class Dagster:
     def runs(self, **tags: str) -> list[dict[str, Any]]:
         """The runs with all of these tags, oldest first; `__` in a name stands for `/`."""
         wanted = [{"key": name.replace("__", "/"), "value": value} for name, value in tags.items()]
+        return self._runs({"tags": wanted})
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A run by its id."""
+        (found,) = self._runs({"runIds": [run_id]})
+        return found
+
+    def _runs(self, wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
         query = (
-            "query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {"
-            " runId status creationTime startTime endTime tags { key value } stepStats { stepKey startTime endTime } } } } }"
+            "query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results { runId status"
+            " creationTime startTime endTime tags { key value } stepStats { stepKey startTime endTime } } } } }"
         )
-        found = self.ask(query, filter={"tags": wanted})["runsOrError"]["results"]
+        found = self.ask(query, filter=wanted)["runsOrError"]["results"]
         for run in found:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
         return sorted(found, key=lambda run: run["creationTime"])
@@ -202,24 +243,31 @@ class Dagster:
             " ... on MessageEvent { message } ... on ExecutionStepFailureEvent { error { message } } } } } }"
         )
         events = self.ask(query, id=run_id)["logsForRun"]["events"]
-        wanted = ("ExecutionStepFailureEvent", "RunFailureEvent", "EngineEvent")
+        wanted = ("ExecutionStepFailureEvent", "RunFailureEvent")
         return "\n".join(
             (event.get("error") or {}).get("message") or event["message"]
             for event in events
-            if event["__typename"] in wanted[:2]
+            if event["__typename"] in wanted
         )
 
-    def switch_off_sensors(self) -> None:
-        """Let nothing run unasked."""
-        selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
+    def switch_off_sensors(self) -> list[str]:
+        """Let nothing run unasked; returns the names of those that ran."""
         query = (
             "query($s: RepositorySelector!) { sensorsOrError(repositorySelector: $s) {"
-            " ... on Sensors { results { sensorState { id status } } } } }"
+            " ... on Sensors { results { name sensorState { id status } } } } }"
         )
-        for sensor in self.ask(query, s=selector)["sensorsOrError"]["results"]:
-            if sensor["sensorState"]["status"] == "RUNNING":
-                stop = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
-                self.ask(stop, id=sensor["sensorState"]["id"])
+        sensors = self.ask(query, s=IN_REPOSITORY)["sensorsOrError"]["results"]
+        running = [sensor for sensor in sensors if sensor["sensorState"]["status"] == "RUNNING"]
+        for sensor in running:
+            stop = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
+            self.ask(stop, id=sensor["sensorState"]["id"])
+        return [sensor["name"] for sensor in running]
+
+    def switch_on_sensors(self, names: Sequence[str]) -> None:
+        """Let these sensors run."""
+        for name in names:
+            start = "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
+            self.ask(start, s={**IN_REPOSITORY, "sensorName": name})
 
 
 @contextlib.contextmanager

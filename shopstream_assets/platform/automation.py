@@ -10,6 +10,8 @@ import datetime as dt
 
 import dagster as dg
 
+from shopstream_assets.platform.updates import UpdatedWithoutRoot
+
 Condition = dg.AutomationCondition
 
 # How often what failed, is missing or stale is tried again.
@@ -17,7 +19,7 @@ AGAIN = "*/15 * * * *"
 # Missing days as old as this are built when their dependencies have them; older ones are a matter of a backfill.
 RECENT = dt.timedelta(days=3)
 
-_changed = Condition.any_deps_updated()
+_changed = Condition.any_deps_match(UpdatedWithoutRoot() | Condition.will_be_requested()).with_label("any_deps_updated")
 # `since_last_handled` would forget a change that arrives while the asset is being built from what was there before, as
 # the end of that build counts as handling it; and one that arrives right after a request. Both stay open here.
 _handled = (Condition.newly_requested() | Condition.newly_updated()) & ~_changed
@@ -73,7 +75,9 @@ def automation_sensor(domain: str) -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         f"{domain}_automation",
         target=dg.AssetSelection.all(),
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=60,
+        # For a condition of our own.
+        use_user_code_server=True,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Builds what depends on something that changed, once its blocking checks have passed; and tries "
         "again what failed, is missing or stale.",

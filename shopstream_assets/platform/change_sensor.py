@@ -1,6 +1,8 @@
 """The sensor that sees the source change, and asks for exactly the days that differ from the lake."""
 
 import datetime as dt
+from collections.abc import Callable
+from functools import cache
 
 import dagster as dg
 
@@ -23,29 +25,43 @@ LOOKBACK_EVERY = dt.timedelta(minutes=1)
 AUDIT_EVERY = dt.timedelta(hours=1)
 
 
-def change_sensor(domain: Domain, start_date: dt.date) -> dg.SensorDefinition:
-    """The domain's change sensor; running from the start."""
-    keys = {
-        layer: {asset_key(domain.name, layer, table.name) for table in domain.tables} for layer in ("postgres", "lake")
-    }
+def change_sensor(
+    domain: Domain, start_date: dt.date, source: PostgresResource, store: ObjectStoreResource
+) -> dg.SensorDefinition:
+    """The domain's change sensor; running from the start.
+
+    The connections are made once per process: as resources of the sensor they would have Dagster open its own storage,
+    with seven connections, for every tick that finds nothing.
+    """
+
+    @cache
+    def connections() -> tuple[PostgresResource, ObjectStoreResource]:
+        return source.process_config_and_initialize(), store.process_config_and_initialize()
+
+    lake = {asset_key(domain.name, "lake", table.name) for table in domain.tables}
+    extracted = lake | {asset_key(domain.name, "postgres", table.name) for table in domain.tables}
 
     @dg.sensor(
         name=f"{domain.name}_changes",
-        target=dg.AssetSelection.assets(*keys["lake"]).downstream(),
+        target=dg.AssetSelection.assets(*lake).downstream(),
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Looks at the source tables of {domain.name} every {INTERVAL_SECONDS} s and refreshes, from the "
         "lake to the marts, exactly the days that differ. A day that a run is on waits for it.",
     )
-    def changes(
-        context: dg.SensorEvaluationContext, source: PostgresResource, store: ObjectStoreResource
-    ) -> dg.SensorResult | dg.SkipReason:
+    def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         cursor = Cursor.model_validate_json(context.cursor) if context.cursor else Cursor()
         now = dt.datetime.now(dt.UTC)
         everything = Window(min(start_date, now.date()), now.date() + ONE_DAY)
-        taken = taken_days(context.instance, keys["postgres"] | keys["lake"], everything)
         try:
-            changed, absent = look_for_changes(domain, source, store, cursor, everything, now, taken)
+            changed, absent = look_for_changes(
+                domain,
+                *connections(),
+                cursor,
+                everything,
+                now,
+                lambda: taken_days(context.instance, extracted, everything),
+            )
         except Problem as problem:
             return dg.SkipReason(f"looking for changes of {domain.name}: {problem}")
         requests = []
@@ -55,12 +71,13 @@ def change_sensor(domain: Domain, start_date: dt.date) -> dg.SensorDefinition:
             assets = {
                 day: {asset_key(domain.name, "lake", table) for table in tables} for day, tables in changed.items()
             }
-            requests = [run_request(context.repository_def.asset_graph, assets, FRESHNESS, now.isoformat())]
+            # The same memory asks for the same only once, should a tick be cut off before its cursor is stored.
+            attempt = context.cursor or now.isoformat()
+            requests = [run_request(context.repository_def.asset_graph, assets, FRESHNESS, attempt)]
         told = f" The source has no table {', '.join(absent)} yet." if absent else ""
-        waiting = f" {len(taken)} days wait for the runs that are on them." if taken else ""
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else f"The lake has every change.{told}{waiting}",
+            skip_reason=None if requests else f"Nothing new to ask for.{told}",
             cursor=cursor.model_dump_json(exclude_defaults=True),
         )
 
@@ -74,7 +91,7 @@ def look_for_changes(
     cursor: Cursor,
     everything: Window,
     now: dt.datetime,
-    taken: set[dt.date],
+    taken: Callable[[], set[dt.date]],
 ) -> tuple[Changes, list[str]]:
     """The changes to ask for in this tick, and the tables that the source lacks; remembers both looks in `cursor`."""
     audit = cursor.audited_at is None or now - cursor.audited_at >= AUDIT_EVERY
@@ -86,7 +103,7 @@ def look_for_changes(
     if audit and first > everything.first:
         for table in domain.tables:
             if table.name not in absent:
-                for day in missing_days(store, table, Window(everything.first, first)) - taken:
+                for day in missing_days(store, table, Window(everything.first, first)) - taken():
                     changed.setdefault(day, set()).add(table.name)
     if audit:
         cursor.audited_at = now

@@ -8,7 +8,7 @@ the log is history, and it is left alone.
 
 import datetime as dt
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -77,18 +77,22 @@ def differing_days(
     cursor: Cursor,
     window: Window,
     now: dt.datetime,
-    taken: Collection[dt.date] = (),
+    taken: Callable[[], Collection[dt.date]] = tuple,
 ) -> tuple[Changes, list[str]]:
     """What is to be asked for now, remembered in `cursor`; and the tables that the source does not have.
 
-    Days in `taken` wait: a run is on them. Raises ServiceError when the source or the lake does not answer.
+    Days that are `taken` wait, for a run is on them; that is asked only where there is something to do. Raises
+    ServiceError when the source or the lake does not answer.
     """
     changed: Changes = {}
     with open_connection(source) as connection:
         found = look(connection, tables, source.schema_name, window)
         here = [table for table in tables if table.name in found]
-        digests = {day: _digest(found, day, now) for day in window.days if day not in taken} if here else {}
+        digests = {day: _digest(found, day, now) for day in window.days} if here else {}
         open_days = [day for day, digest in digests.items() if _is_open(cursor, day, digest, now)]
+        if open_days:
+            waiting = taken()
+            open_days = [day for day in open_days if day not in waiting]
         manifests = {table.name: _manifests(store, table, open_days) for table in here}
         for day in open_days:
             # An empty day that is over is published too: what is missing can then be told from what is empty.

@@ -64,11 +64,11 @@ def _empty_warehouse() -> Iterator[None]:
     from dbt.adapters.base import BaseAdapter
 
     asks = BaseAdapter.get_relation
-    BaseAdapter.get_relation = lambda *_: None
+    BaseAdapter.get_relation = lambda *_: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        BaseAdapter.get_relation = asks
+        BaseAdapter.get_relation = asks  # type: ignore[method-assign]
 
 
 def traced(sql: str, relations: Mapping[str, tuple[str, Mapping[str, str | None]]]) -> dict[str, list[Origin]]:

@@ -17,6 +17,7 @@ from shopstream_assets.platform.freshness import (
     freshness_sensor,
     source_ages,
     with_policies,
+    with_policy,
 )
 from shopstream_assets.platform.operations import (
     PRUNE_WEEKLY,
@@ -43,10 +44,10 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
     """
     settings = domain_settings(domain.name)
     partitions = daily(settings.start_date)
-    sources = [
-        postgres_asset(domain, table, settings, partitions)
+    sources: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        with_policies([postgres_asset(domain, table, settings, partitions)], source_ages(domain))[0]
         if settings.source_mode == "simulated"
-        else postgres_spec(domain, table, partitions)
+        else with_policy(postgres_spec(domain, table, partitions), source_ages(domain))
         for table in domain.tables
     ]
     lake = [lake_asset(domain, table, partitions) for table in domain.tables]
@@ -55,10 +56,10 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         dbt_definitions(domain, partitions),
     ]
     ages = allowed_ages(domain, [spec for assets in (*lake, *downstream) for spec in assets.specs])
-    refresh = refresh_job(domain.name)
+    refresh, connections = refresh_job(domain.name), resources(domain.name)
     return dg.Definitions(
         assets=[
-            *with_policies(sources, source_ages(domain)),
+            *sources,
             *with_policies(lake, ages),
             *followed(with_policies(downstream, ages)),
         ],
@@ -70,12 +71,12 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         jobs=[refresh, prune_event_log],
         schedules=[daily_refresh(domain.name, refresh), PRUNE_WEEKLY],
         sensors=[
-            change_sensor(domain, settings.start_date),
+            change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
             automation_sensor(domain.name),
             freshness_sensor(domain, ages, settings.start_date),
             notify_failed_runs,
         ],
-        resources=resources(domain.name),
+        resources=connections,
         executor=dg.in_process_executor,
     )
 

@@ -58,7 +58,9 @@ class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
             SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
         )
         with self._connect() as connection:
-            ids = list(connection.execute(statement, [self._event_to_row(event) for event in events]).scalars())
+            ids: list[int] = list(
+                connection.execute(statement, [self._event_to_row(event) for event in events]).scalars()
+            )
         newest = {event.get_dagster_event().asset_key: (event, id) for event, id in zip(events, ids, strict=True)}
         with self.index_transaction() as connection:
             if kinds == {DagsterEventType.ASSET_MATERIALIZATION}:

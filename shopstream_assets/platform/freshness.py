@@ -10,7 +10,6 @@ the sensor below judges by partitions. What launches the refresh: the change sen
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
@@ -195,17 +194,13 @@ def _state(fresh: bool | None) -> FreshnessState:
     return FreshnessState.UNKNOWN if fresh is None else FreshnessState.PASS if fresh else FreshnessState.FAIL
 
 
-AssetLike = TypeVar("AssetLike", dg.AssetsDefinition, dg.AssetSpec)
-
-
-def with_policies(assets: Iterable[AssetLike], ages: Ages) -> list[AssetLike]:
+def with_policies(assets: Iterable[dg.AssetsDefinition], ages: Ages) -> list[dg.AssetsDefinition]:
     """The assets with their freshness policies."""
+    return [asset.map_asset_specs(lambda spec: with_policy(spec, ages)) for asset in assets]
 
-    def attach(spec: dg.AssetSpec) -> dg.AssetSpec:
-        if spec.key not in ages:
-            return spec
-        return spec.replace_attributes(freshness_policy=dg.FreshnessPolicy.time_window(fail_window=ages[spec.key]))
 
-    return [
-        asset.map_asset_specs(attach) if isinstance(asset, dg.AssetsDefinition) else attach(asset) for asset in assets
-    ]
+def with_policy(spec: dg.AssetSpec, ages: Ages) -> dg.AssetSpec:
+    """The asset with its freshness policy, where it has an age."""
+    if spec.key not in ages:
+        return spec
+    return spec.replace_attributes(freshness_policy=dg.FreshnessPolicy.time_window(fail_window=ages[spec.key]))

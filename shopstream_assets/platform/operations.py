@@ -103,11 +103,9 @@ def failure_message(run: dg.DagsterRun, why: str) -> str:
 
 def post(url: str, text: str) -> None:
     """POST {"text": ...}; raises RuntimeError without the URL, which is a secret, when it is not accepted."""
-    request = urllib.request.Request(
-        url, data=json.dumps({"text": text}).encode(), headers={"Content-Type": "application/json"}
-    )
+    content, headers = json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, content, headers), timeout=10) as response:
             response.read()
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
         reason = getattr(error, "code", None) or type(error).__name__

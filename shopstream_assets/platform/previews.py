@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from shopstream_assets.platform.lake import PARTITION_COLUMN, Manifest
 from shopstream_assets.platform.tables import SourceTable, quoted
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
     from snowflake.connector.cursor import SnowflakeCursor
 
-    from shopstream_assets.platform.lake import Manifest
     from shopstream_assets.platform.partitions import Window
     from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 
@@ -82,7 +82,7 @@ def of_lake(
     batches = pq.ParquetFile(io.BytesIO(store.get(smallest.key))).iter_batches(batch_size=ROWS)
     batch = next(batches)
     rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-    return table(batch.schema.names, rows, clear_columns(declared))
+    return table(batch.schema.names, rows, clear_columns(declared) | {PARTITION_COLUMN})
 
 
 def of_relation(cursor: SnowflakeCursor, query: str, clear: Collection[str]) -> dict[str, dg.MetadataValue]:

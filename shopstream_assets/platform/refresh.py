@@ -33,9 +33,9 @@ def run_request(
     if any(after - before != ONE_DAY for before, after in pairwise(days)):
         return dg.RunRequest.for_asset_graph_subset(_partitions(graph, changed), tags=tags)
     keys = _downstream(graph, {key for keys in changed.values() for key in keys})
-    content = repr([(str(day), sorted(changed[day])) for day in days])
+    content = repr(([(str(day), sorted(changed[day])) for day in days], attempt))
     return dg.RunRequest(
-        run_key=f"{first}..{last} {hashlib.sha256(content.encode()).hexdigest()[:12]} {attempt}",
+        run_key=f"{first}..{last} {hashlib.sha256(content.encode()).hexdigest()[:16]}",
         asset_selection=sorted(keys),
         asset_check_keys=sorted(key for key in graph.get_check_keys_for_assets(keys) if key.name != skipped_check),
         partition_key=first if first == last else None,

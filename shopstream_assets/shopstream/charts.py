@@ -6,7 +6,12 @@ CHARTS = {
     "mart_sales_overview": Chart(
         title="Net revenue by day (EUR)",
         kind="line",
-        sql="select order_date, sum(net_revenue) from {table} group by order_date order by order_date",
+        # Without the last day: it is still going on.
+        sql="""
+            select order_date, sum(net_revenue) from {table}
+            where order_date < (select max(order_date) from {table})
+            group by order_date order by order_date
+        """,
     ),
     "mart_product_performance": Chart(
         title="Net revenue by product category (EUR)",

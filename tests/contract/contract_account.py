@@ -49,9 +49,7 @@ class Account:
             "database": self.database,
             "platform_detection_timeout_seconds": 0.0,
         }
-        connection = snowflake.connector.connect(
-            **(defaults | self.settings | settings), session_parameters=parameters
-        )
+        connection = snowflake.connector.connect(**(defaults | self.settings | settings), session_parameters=parameters)
         self.open.append(connection)
         return connection
 
@@ -90,9 +88,7 @@ def local_account(server: LocalSnowflake, storage: ObjectStorage) -> Account:
         region_name=AWS["AWS_DEFAULT_REGION"],
     )
     s3.create_bucket(Bucket="contract")
-    account = Account(
-        local_settings(server), "SHOPSTREAM_CONTRACT", "contract", "CONTRACT", s3, is_local=True
-    )
+    account = Account(local_settings(server), "SHOPSTREAM_CONTRACT", "contract", "CONTRACT", s3, is_local=True)
     with account.connect(database=None) as connection:
         cursor = connection.cursor()
         cursor.execute(f"create database if not exists {account.database}")

@@ -122,9 +122,7 @@ class LocalSnowflake:
 
     def identity(self) -> dict[str, object] | None:
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}/shopstream/identity", timeout=2
-            ) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/shopstream/identity", timeout=2) as answer:
                 found: dict[str, object] = json.load(answer)
                 return found
         except (urllib.error.URLError, ConnectionError):

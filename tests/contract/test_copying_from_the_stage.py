@@ -163,9 +163,7 @@ def test_delete_and_copy_are_one_transaction(lake: str, run: Run) -> None:
 
 
 def test_a_transformation_picks_columns_of_the_file(lake: str, run: Run) -> None:
-    run(
-        "create table picked (id number(38,0), shouted varchar, file varchar, line number(38,0), absent varchar)"
-    )
+    run("create table picked (id number(38,0), shouted varchar, file varchar, line number(38,0), absent varchar)")
     run(
         "copy into picked (id, shouted, file, line, absent) from ("
         "  select $1:order_id::number(38,0), upper($1:note::varchar), metadata$filename, metadata$file_row_number,"
@@ -186,9 +184,7 @@ def test_a_transformation_can_take_the_day_from_the_file_name(lake: str, run: Ru
         "  from @lake/orders/) "
         "files = ('dt=2026-01-01/a.parquet') file_format = (type = parquet) force = true"
     )
-    assert run("select distinct _partition_date, fixed from dated") == [
-        (dt.date(2026, 1, 1), dt.date(2026, 2, 3))
-    ]
+    assert run("select distinct _partition_date, fixed from dated") == [(dt.date(2026, 1, 1), dt.date(2026, 2, 3))]
 
 
 def test_files_of_different_schemas_load_in_one_copy(account: Account, lake: str, run: Run) -> None:
@@ -268,9 +264,7 @@ def test_copy_into_an_unknown_table_or_from_an_unknown_stage_is_an_error(lake: s
 
 def test_the_load_history_is_visible(lake: str, run: Run) -> None:
     run(COPY)
-    rows = run(
-        "select file_name, table_name, status, row_count from information_schema.load_history order by 1"
-    )
+    rows = run("select file_name, table_name, status, row_count from information_schema.load_history order by 1")
     mine = [row for row in rows if row[0].startswith("s3://") and f"/{lake}/" in row[0]]
     assert [(row[1], row[2].upper(), row[3]) for row in mine] == [
         ("ORDERS", "LOADED", 3),
@@ -281,6 +275,4 @@ def test_the_load_history_is_visible(lake: str, run: Run) -> None:
 def test_creating_a_stage_again_changes_nothing(account: Account, lake: str, run: Run) -> None:
     run("create stage if not exists lake url = 's3://elsewhere/'")
     listed = [row[0] for row in run("list @lake/orders/")]
-    assert listed == [
-        f"s3://{account.bucket}/{lake}/orders/dt=2026-01-01/{name}.parquet" for name in ("a", "b")
-    ]
+    assert listed == [f"s3://{account.bucket}/{lake}/orders/dt=2026-01-01/{name}.parquet" for name in ("a", "b")]

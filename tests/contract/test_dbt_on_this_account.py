@@ -213,9 +213,7 @@ def test_a_contract_declares_types_and_not_null(built: Path, ask: Query) -> None
     assert described["AMOUNT"] == ("NUMBER(12,2)", "Y")
 
 
-def test_no_temporary_relations_are_left(
-    built: Path, ask: Query, account: Account, module_schema: str
-) -> None:
+def test_no_temporary_relations_are_left(built: Path, ask: Query, account: Account, module_schema: str) -> None:
     names = [row[1] for row in ask(f"show objects in {account.database}.{module_schema} limit 100")]
     assert sorted(names) == ["CHANGES", "CONTRACTED", "HISTORY", "MERGED", "REPLACED", "SEEDED"]
 

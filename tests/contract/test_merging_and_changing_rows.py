@@ -43,9 +43,7 @@ def test_merge_with_several_clauses_takes_the_first_that_applies(tables: None, r
     assert rows(run) == [(1, "old"), (2, "new"), (4, "new")]
 
 
-def test_merge_reports_its_rows_to_the_connector(
-    tables: None, connect: Callable[..., SnowflakeConnection]
-) -> None:
+def test_merge_reports_its_rows_to_the_connector(tables: None, connect: Callable[..., SnowflakeConnection]) -> None:
     cursor = connect().cursor()
     cursor.execute(DBT_MERGE)
     assert cursor.rowcount == 3
@@ -75,9 +73,7 @@ def test_a_failing_merge_changes_nothing(tables: None, run: Run) -> None:
     assert rows(run) == [(1, "old"), (2, "old"), (3, "old")]
 
 
-def test_update_delete_and_insert_report_their_rows(
-    tables: None, connect: Callable[..., SnowflakeConnection]
-) -> None:
+def test_update_delete_and_insert_report_their_rows(tables: None, connect: Callable[..., SnowflakeConnection]) -> None:
     cursor = connect().cursor()
     for statement, count in [
         ("update target set v = 'x' where id > 1", 2),
@@ -94,9 +90,7 @@ def test_update_delete_and_insert_report_their_rows(
 
 
 def test_keys_are_recorded_but_not_enforced(run: Run) -> None:
-    run(
-        "create table keyed (id number(38,0) primary key, code varchar unique, foreign key (id) references keyed (id))"
-    )
+    run("create table keyed (id number(38,0) primary key, code varchar unique, foreign key (id) references keyed (id))")
     run("insert into keyed values (1, 'a'), (1, 'a')")
     assert run("select count(*) from keyed") == [(2,)]
 

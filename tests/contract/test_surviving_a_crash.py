@@ -79,9 +79,7 @@ def test_sigterm_stops_cleanly_and_leaves_no_log_to_replay(crashable: LocalSnowf
     assert ask(lake, "select count(*) from orders") == [(3,)]
 
 
-def test_a_session_of_before_the_restart_is_told_to_log_in_again(
-    crashable: LocalSnowflake, lake: Account
-) -> None:
+def test_a_session_of_before_the_restart_is_told_to_log_in_again(crashable: LocalSnowflake, lake: Account) -> None:
     cursor = lake.connect(schema="RAW").cursor()
     crashable.kill()
     crashable.start()
@@ -107,9 +105,7 @@ def test_odd_database_names_are_files_of_their_own(crashable: LocalSnowflake) ->
     assert "odd" not in str(list((crashable.directory / "state" / "databases").iterdir()))
 
 
-@pytest.mark.parametrize(
-    "login", [{"password": "wrong"}, {"password": ""}, {"user": "tester", "password": "wrong"}]
-)
+@pytest.mark.parametrize("login", [{"password": "wrong"}, {"password": ""}, {"user": "tester", "password": "wrong"}])
 def test_a_wrong_password_is_refused(crashable: LocalSnowflake, login: dict[str, str]) -> None:
     with pytest.raises(Error, match=r"(?i)incorrect username or password|password is empty"):
         snowflake.connector.connect(**(local_settings(crashable) | login))

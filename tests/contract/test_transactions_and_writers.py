@@ -266,9 +266,7 @@ def test_a_client_that_only_pauses_keeps_its_transaction(
     assert count(run) == 3
 
 
-def test_a_silent_transaction_is_rolled_back_after_the_limit(
-    local_only: None, crashable: LocalSnowflake
-) -> None:
+def test_a_silent_transaction_is_rolled_back_after_the_limit(local_only: None, crashable: LocalSnowflake) -> None:
     crashable.stop()
     crashable.options = ("--idle-transaction-timeout", "1")
     crashable.start()
@@ -278,9 +276,7 @@ def test_a_silent_transaction_is_rolled_back_after_the_limit(
         cursor.execute("create table t (id number)")
         cursor.execute("begin")
         cursor.execute("insert into t values (1)")
-        wait_until(
-            lambda: "Rolled back the transaction" in crashable.log(), "the transaction is rolled back", 10
-        )
+        wait_until(lambda: "Rolled back the transaction" in crashable.log(), "the transaction is rolled back", 10)
         with pytest.raises(ProgrammingError, match="sent nothing"):
             cursor.execute("commit")
         assert query(connection, "select count(*) from t") == [(0,)]

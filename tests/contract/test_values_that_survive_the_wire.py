@@ -135,9 +135,7 @@ def test_sums_of_decimals_are_exact(run: Run) -> None:
 
 
 def test_quotients_cast_to_a_decimal_are_rounded_alike(run: Run) -> None:
-    assert run("select (2 / 3)::number(38,4), (10.00 / 4)::number(38,2)") == [
-        (Decimal("0.6667"), Decimal("2.50"))
-    ]
+    assert run("select (2 / 3)::number(38,4), (10.00 / 4)::number(38,2)") == [(Decimal("0.6667"), Decimal("2.50"))]
 
 
 def test_variants_are_taken_apart_by_path_and_cast(run: Run) -> None:
@@ -208,20 +206,14 @@ def test_timestamps_truncate_add_and_differ(run: Run) -> None:
     ],
 )
 def test_aggregates_of_the_marts(run: Run, expression: str, expected: Any) -> None:
-    run(
-        "create table vs as select column1 as k, column2::number(38,0) as v from values ('a', 1), ('b', 2), ('c', 3)"
-    )
+    run("create table vs as select column1 as k, column2::number(38,0) as v from values ('a', 1), ('b', 2), ('c', 3)")
     [(value,)] = run(f"select {expression} from vs")
     assert value == expected
 
 
 def test_window_functions_and_qualify(run: Run) -> None:
-    run(
-        "create table vs as select column1 as k, column2 as v from values ('a', 1), ('a', 2), ('b', 3), ('b', 5)"
-    )
-    assert run(
-        "select k, v from vs qualify row_number() over (partition by k order by v desc) = 1 order by k"
-    ) == [
+    run("create table vs as select column1 as k, column2 as v from values ('a', 1), ('a', 2), ('b', 3), ('b', 5)")
+    assert run("select k, v from vs qualify row_number() over (partition by k order by v desc) = 1 order by k") == [
         ("a", 2),
         ("b", 5),
     ]

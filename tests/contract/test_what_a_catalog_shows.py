@@ -41,9 +41,9 @@ def test_show_objects_lists_tables_and_views(account: Account, schema: str, obje
         ("ORDERS", account.database, schema, "TABLE"),
     ]
     assert len(run(f"show objects in {account.database}.{schema} limit 1")) == 1
-    assert [
-        row[1] for row in run(f"show objects in {account.database}.{schema} starts with 'ORD' limit 1")
-    ] == ["ORDERS"]
+    assert [row[1] for row in run(f"show objects in {account.database}.{schema} starts with 'ORD' limit 1")] == [
+        "ORDERS"
+    ]
     assert [row[1] for row in run("show tables like 'ord%'")] == ["ORDERS"]
     assert [row[1] for row in run("show views")] == ["BIG_ORDERS"]
 
@@ -53,9 +53,7 @@ def test_show_objects_in_an_unknown_schema_is_an_error(account: Account, run: Ru
         run(f"show objects in {account.database}.nowhere limit 10")
 
 
-def test_information_schema_has_tables_and_columns(
-    account: Account, schema: str, objects: None, run: Run
-) -> None:
+def test_information_schema_has_tables_and_columns(account: Account, schema: str, objects: None, run: Run) -> None:
     assert run(
         f"select table_name, table_type, comment from {account.database}.information_schema.tables "
         f"where table_schema = '{schema}' order by 1"
@@ -70,14 +68,10 @@ def test_information_schema_has_tables_and_columns(
         ("TOTAL", "NUMBER", 12, 2, None, "YES", None),
         ("CODE", "TEXT", None, None, 20, "YES", None),
     ]
-    assert run(f"select schema_name from information_schema.schemata where schema_name = '{schema}'") == [
-        (schema,)
-    ]
+    assert run(f"select schema_name from information_schema.schemata where schema_name = '{schema}'") == [(schema,)]
 
 
-def test_comments_are_set_in_all_the_ways_dbt_does(
-    account: Account, schema: str, objects: None, run: Run
-) -> None:
+def test_comments_are_set_in_all_the_ways_dbt_does(account: Account, schema: str, objects: None, run: Run) -> None:
     name = f"{account.database}.{schema}"
     run(f"comment on table {name}.orders is $$it's about orders$$")
     run(f"""alter table {name}.orders alter "TOTAL" COMMENT $$in 'EUR'$$, "CODE" COMMENT $$$$""")
@@ -106,16 +100,12 @@ def test_columns_are_added_dropped_renamed_and_widened(objects: None, run: Run) 
 
 
 def test_create_table_as_with_columns_keeps_types_and_not_null(run: Run) -> None:
-    run(
-        "create or replace table made (id number(10,0) not null, name varchar(5)) as (select 1 as a, 'x' as b)"
-    )
+    run("create or replace table made (id number(10,0) not null, name varchar(5)) as (select 1 as a, 'x' as b)")
     assert [(row[0], row[1], row[3]) for row in run("describe table made")] == [
         ("ID", "NUMBER(10,0)", "N"),
         ("NAME", "VARCHAR(5)", "Y"),
     ]
-    run(
-        "create or replace table made (id number(10,0) not null, name varchar(5)) as (select id + 1, name from made)"
-    )
+    run("create or replace table made (id number(10,0) not null, name varchar(5)) as (select id + 1, name from made)")
     assert run("select * from made") == [(2, "x")]
 
 

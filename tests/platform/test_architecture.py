@@ -70,7 +70,7 @@ LOAD = """
 import os, subprocess, sys
 from shopstream_assets.shopstream.definitions import defs
 defs.resolve_asset_graph()
-kilobytes = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, text=True, check=True).stdout
+kilobytes = subprocess.check_output(["ps", "-o", "rss=", "-p", str(os.getpid())], text=True)
 print(int(kilobytes) // 1024, *sys.modules)
 """
 

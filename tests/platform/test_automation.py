@@ -4,11 +4,13 @@ import datetime as dt
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.events import StepMaterializationData
 
 from shopstream_assets.platform.automation import FOLLOW_CHANGES, FOLLOW_CHANGES_WHOLE
 from shopstream_assets.platform.partitions import ONE_DAY, daily
@@ -140,6 +142,34 @@ def test_a_run_of_the_whole_chain_leaves_nothing_to_request(ticks: Ticks) -> Non
     assert [ticks.tick(), ticks.tick(15)] == [set(), set()]
 
 
+@pytest.mark.parametrize("whole_job", [False, True])
+def test_a_run_over_many_days_leaves_nothing_to_request_either(ticks: Ticks, whole_job: bool) -> None:
+    names = ("lake", "staging", "by_day", "whole")
+    days = [str(START.date() - ONE_DAY * n) for n in range(40)]
+    run = ticks.run_in_progress(*names, day=TODAY)
+    if whole_job:
+        job = SMALL.resolve_implicit_global_asset_job_def()
+        run = ticks.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    for name in names:
+        for day in days:
+            _materialized(ticks.instance, run, name, day if name != "whole" else None)
+    assert ticks.tick() == set()
+    ticks.instance.report_run_canceled(run)
+    assert [ticks.tick(), ticks.tick(15)] == [set(), set()]
+
+
+def _materialized(instance: dg.DagsterInstance, run: dg.DagsterRun, name: str, day: str | None) -> None:
+    """Record in the event log that a run materialized a partition."""
+    data = StepMaterializationData(dg.AssetMaterialization(name, partition=day))
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+        job_name=run.job_name,
+        event_specific_data=data,
+        step_key=name,
+    )
+    instance.report_dagster_event(event, run.run_id)
+
+
 def test_what_depends_on_a_failed_blocking_check_waits_until_it_passes(ticks: Ticks) -> None:
     broken.check = True
     ticks.run("lake", day=TODAY)
@@ -228,7 +258,7 @@ def test_a_mart_without_partitions_is_built_again_once_its_freshness_has_failed(
     from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
     states = [FreshnessState.PASS, FreshnessState.FAIL, FreshnessState.PASS]
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in pairwise(states):
         ticks.instance.report_runless_asset_event(
             FreshnessStateChange(
                 key=dg.AssetKey("whole"),
@@ -255,7 +285,7 @@ def full_shop(shop: dg.Definitions) -> Iterator[Ticks]:
     graph = shop.resolve_asset_graph()
     with dg.DagsterInstance.ephemeral() as instance:
         for key in graph.materializable_asset_keys:
-            _build(instance, graph, key, graph.get(key).partitions_def.get_partition_keys(current_time=START)[:-1])
+            _build(instance, graph, key, [str(START.date() - ONE_DAY * n) for n in range(1, 91)])
         ticks = Ticks(shop, instance)
         assert ticks.tick() == set()
         yield ticks

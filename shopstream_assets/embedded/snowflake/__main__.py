@@ -52,9 +52,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION; SNOWFLAKE_PASSWORD, when set, is required of clients.",
     )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument(
-        "--state-dir", type=Path, required=True, help="databases live here; created if missing"
-    )
+    parser.add_argument("--state-dir", type=Path, required=True, help="databases live here; created if missing")
     parser.add_argument("--s3-endpoint", help="where s3:// URLs of stages lead, e.g. http://127.0.0.1:4566")
     parser.add_argument("--lock-timeout", type=float, default=60, metavar="SECONDS",
                         help="how long a writer waits for another's transaction (default 60)")  # fmt: skip

@@ -19,16 +19,12 @@ if TYPE_CHECKING:
 
 def insert(session: "Session", statement: Statement) -> Result:
     """INSERT, and INSERT OVERWRITE."""
-    written = target(
-        session.namespace, statement.tree.this, exclusive=bool(statement.tree.args.get("overwrite"))
-    )
+    written = target(session.namespace, statement.tree.this, exclusive=bool(statement.tree.args.get("overwrite")))
     bound = statement.bound
     parts = [session_functions(part, session) for part in transforms.insert_overwrite(statement.tree)]
     with session.transactions.statement(Kind.WRITE, (written,)):
         for part in parts:
-            session.duck.execute(
-                to_duckdb(part, session.namespace), bound if part.find(exp.Placeholder) else None
-            )
+            session.duck.execute(to_duckdb(part, session.namespace), bound if part.find(exp.Placeholder) else None)
         return _counted(session, "number of rows inserted")
 
 

@@ -71,9 +71,7 @@ def of_alter(sql: str) -> tuple[exp.Table, Comments] | None:
         if words[at] == "COLUMN":
             at += 1
         if words[at + 1 : at + 2] != ["COMMENT"] or at + 2 >= len(tokens):
-            raise compilation(
-                1003, "42000", f"syntax error: unexpected '{tokens[at].text}' in a list of comments."
-            )
+            raise compilation(1003, "42000", f"syntax error: unexpected '{tokens[at].text}' in a list of comments.")
         column = tokens[at].text if tokens[at].token_type == TokenType.IDENTIFIER else words[at]
         found.columns[column] = tokens[at + 2].text
         at += 3

@@ -85,9 +85,7 @@ def create_file_format(session: "Session", statement: Statement) -> Result:
         raise unsupported("file formats other than PARQUET")
     with session.transactions.statement(Kind.DEFINE):
         records.require_schema(session, name)
-        known = session.duck.execute(
-            f"select 1 from _account.main.file_formats where {_NAMED}", [*name]
-        ).fetchone()
+        known = session.duck.execute(f"select 1 from _account.main.file_formats where {_NAMED}", [*name]).fetchone()
         if known and not statement.tree.args.get("replace"):
             if statement.tree.args.get("exists"):
                 return Result.status(f"{name[2]} already exists, statement succeeded.")

@@ -99,9 +99,7 @@ def understand(statement: exp.Copy, namespace: Namespace) -> Copy:
     if _flag(options.pop("PURGE", None)):
         raise unsupported("COPY with PURGE = TRUE")
     if options:
-        raise compilation(
-            1008, "22023", f"COPY options that the local Snowflake does not know: {', '.join(options)}"
-        )
+        raise compilation(1008, "22023", f"COPY options that the local Snowflake does not know: {', '.join(options)}")
     if len(copy.files) > _MOST_FILES:
         raise compilation(1008, "22023", f"FILES names {len(copy.files)} files; the most is {_MOST_FILES}.")
     if selection is None and copy.by_name == "NONE":
@@ -122,9 +120,7 @@ def copy_into(copy: Copy, duck: duckdb.DuckDBPyConnection, namespace: Namespace,
     if copy.files:
         staged = objects.find(f"{url.rstrip('/')}/{name}" for name in copy.files)
     else:
-        staged = [
-            file for file in objects.under(url) if copy.pattern is None or _matches(copy.pattern, file, url)
-        ]
+        staged = [file for file in objects.under(url) if copy.pattern is None or _matches(copy.pattern, file, url)]
     before = set() if copy.force else _loaded_before(copy.table, staged, duck)
     fresh = [file for file in staged if file not in before]
     started = dt.datetime.now(dt.UTC)
@@ -145,9 +141,7 @@ def copy_into(copy: Copy, duck: duckdb.DuckDBPyConnection, namespace: Namespace,
 def _source(source: exp.Expr) -> tuple[str, exp.Select | None]:
     if isinstance(source, exp.Subquery):
         select = source.this
-        table = (
-            select.args["from_"].this if isinstance(select, exp.Select) and select.args.get("from_") else None
-        )
+        table = select.args["from_"].this if isinstance(select, exp.Select) and select.args.get("from_") else None
         if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Var):
             raise compilation(1011, "42601", "COPY with a query can only select from a stage.")
         return table.this.name, select
@@ -178,9 +172,7 @@ def _word(param: exp.Expr | None, default: str) -> str:
 def _metadata(param: exp.Expr | None) -> dict[str, str]:
     if param is None:
         return {}
-    pairs = {
-        item.this.name.upper(): item.expression.name.upper() for item in param.expression.find_all(exp.EQ)
-    }
+    pairs = {item.this.name.upper(): item.expression.name.upper() for item in param.expression.find_all(exp.EQ)}
     if unknown := sorted(set(pairs.values()) - set(_METADATA)):
         raise unsupported(f"INCLUDE_METADATA with {', '.join(unknown)}")
     return pairs
@@ -206,21 +198,15 @@ def _target_columns(copy: Copy, duck: duckdb.DuckDBPyConnection) -> dict[str, st
         raise does_not_exist("Table", ".".join(copy.table))
     columns = {name: kind for name, kind in rows}
     if missing := [name for name in (*copy.columns, *copy.metadata) if name not in columns]:
-        raise compilation(
-            904, "42000", f"invalid identifier '{missing[0]}' in COPY INTO {'.'.join(copy.table)}"
-        )
+        raise compilation(904, "42000", f"invalid identifier '{missing[0]}' in COPY INTO {'.'.join(copy.table)}")
     return columns
 
 
 def _matches(pattern: re.Pattern[str], file: StagedFile, url: str) -> bool:
-    return bool(
-        pattern.fullmatch(file.key) or pattern.fullmatch(file.url) or pattern.fullmatch(file.url[len(url) :])
-    )
+    return bool(pattern.fullmatch(file.key) or pattern.fullmatch(file.url) or pattern.fullmatch(file.url[len(url) :]))
 
 
-def _loaded_before(
-    table: TableName, staged: list[StagedFile], duck: duckdb.DuckDBPyConnection
-) -> set[StagedFile]:
+def _loaded_before(table: TableName, staged: list[StagedFile], duck: duckdb.DuckDBPyConnection) -> set[StagedFile]:
     """Those with an entry in the load history; a changed object (size, time) counts as new, as its ETag would."""
     history = duck.execute(
         f"select FILE_NAME, FILE_SIZE, FILE_MODIFIED from {identifier(table[0])}.{OWN_SCHEMA}.load_history "
@@ -299,9 +285,7 @@ def _insert(
         raise _blame(error, copy, selection, files, used, duck) from error
 
 
-def _selection(
-    copy: Copy, target: dict[str, str], schema: pa.Schema, namespace: Namespace
-) -> tuple[list[str], str]:
+def _selection(copy: Copy, target: dict[str, str], schema: pa.Schema, namespace: Namespace) -> tuple[list[str], str]:
     """Target columns and the SELECT that fills them, with {files} for what to read."""
     if copy.selection is not None:
         return list(copy.columns or target), _transformation(copy.selection, schema, namespace)
@@ -345,9 +329,7 @@ def _transformation(selection: exp.Select, schema: pa.Schema, namespace: Namespa
         if isinstance(node, exp.JSONExtract) and _is_dollar_one(node.this):
             _, *keys = node.expression.expressions
             if len(keys) != 1 or not isinstance(keys[0], exp.JSONPathKey):
-                raise unsupported(
-                    "COPY with a nested path: load the column as VARIANT and take it apart afterwards"
-                )
+                raise unsupported("COPY with a nested path: load the column as VARIANT and take it apart afterwards")
             name = keys[0].this
             return exp.column(exp.to_identifier(name, quoted=True)) if name in schema.names else exp.Null()
         if _is_dollar_one(node):

@@ -124,9 +124,7 @@ def parse(sql: str, expected: int = 1) -> exp.Expr:
         SnowflakeError: 8 for another number of statements than one, as Snowflake; 900 for none.
         sqlglot.errors.ParseError: for a syntax error.
     """
-    found = [
-        item for item in sqlglot.parse(sql, read=_Snowflake) if item and not isinstance(item, exp.Semicolon)
-    ]
+    found = [item for item in sqlglot.parse(sql, read=_Snowflake) if item and not isinstance(item, exp.Semicolon)]
     if not found:
         raise compilation(900, "42601", "Empty SQL statement.")
     if len(found) != 1 or expected != 1:
@@ -184,9 +182,7 @@ def qualify_tables(statement: exp.Expr, namespace: Namespace) -> None:
             continue
         if not table.db and table.name.upper() in ctes:
             continue
-        if table.db.upper() == "INFORMATION_SCHEMA" or (
-            not table.db and namespace.schema == "INFORMATION_SCHEMA"
-        ):
+        if table.db.upper() == "INFORMATION_SCHEMA" or (not table.db and namespace.schema == "INFORMATION_SCHEMA"):
             _information_schema(table, namespace)
         else:
             _qualify(table, namespace)
@@ -226,9 +222,7 @@ def _information_schema(table: exp.Table, namespace: Namespace) -> None:
         table.set("db", exp.to_identifier(OWN_SCHEMA))
         return
     if view not in VIEWS:
-        raise compilation(
-            2003, "02000", f"Object 'INFORMATION_SCHEMA.{view}' does not exist in the local Snowflake."
-        )
+        raise compilation(2003, "02000", f"Object 'INFORMATION_SCHEMA.{view}' does not exist in the local Snowflake.")
     catalog, schema = MACROS.split(".")
     arguments: list[exp.Expr] = [exp.Literal.string(database)]
     if view == "COLUMNS":

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 _COMMENT = re.compile(r"\s*(?:--[^\n]*(?:\n|$)|//[^\n]*(?:\n|$)|/\*.*?\*/)", re.DOTALL)
 
 
-def run(
-    session: "Session", sql: str, parameters: list[Any], *, describe_only: bool = False, count: int = 1
-) -> Answer:
+def run(session: "Session", sql: str, parameters: list[Any], *, describe_only: bool = False, count: int = 1) -> Answer:
     """Run one statement in a session.
 
     Raises:
@@ -97,9 +95,7 @@ def _use(session: "Session", statement: Statement) -> Result:
     if word == "SCHEMA" or (not word and table.db):
         database, schema = table.db or session.namespace.database, table.name
         if not database:
-            raise compilation(
-                90105, "22000", "Cannot perform USE SCHEMA. This session has no current database."
-            )
+            raise compilation(90105, "22000", "Cannot perform USE SCHEMA. This session has no current database.")
         records.require_schema(session, (database, schema, ""))
         session.namespace.database, session.namespace.schema = database, schema
     else:

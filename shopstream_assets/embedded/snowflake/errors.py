@@ -139,9 +139,7 @@ def translate(error: Exception) -> SnowflakeError:
         return unsupported(str(error))
     if isinstance(error, duckdb.Error):
         return _from_duckdb(error)
-    return SnowflakeError(
-        300002, "XX000", f"Internal error of the local Snowflake: {type(error).__name__}: {error}"
-    )
+    return SnowflakeError(300002, "XX000", f"Internal error of the local Snowflake: {type(error).__name__}: {error}")
 
 
 def _from_duckdb(error: duckdb.Error) -> SnowflakeError:

@@ -41,9 +41,7 @@ class TableLocks:
                         raise SnowflakeError(604, "57014", "SQL execution canceled")
                     left = deadline - time.monotonic()
                     if left <= 0:
-                        raise _locked(
-                            table, f"and has not released it within {timeout:g} s ({len(blockers)} holding)"
-                        )
+                        raise _locked(table, f"and has not released it within {timeout:g} s ({len(blockers)} holding)")
                     self._changed.wait(min(left, _SLICE))
             finally:
                 self._waiting.pop(owner, None)

@@ -38,9 +38,7 @@ def operations(statement: exp.Merge) -> list[str]:
     return [operation for operation in _OPERATIONS if operation in found]
 
 
-def merge(
-    sql: str, performed: list[str], parameters: list[object] | None, duck: duckdb.DuckDBPyConnection
-) -> Result:
+def merge(sql: str, performed: list[str], parameters: list[object] | None, duck: duckdb.DuckDBPyConnection) -> Result:
     """Run the MERGE; one row with a count per operation."""
     duck.execute(f"{sql} returning merge_action", parameters)
     actions = fetch(duck).column(0)

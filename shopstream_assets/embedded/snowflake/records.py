@@ -19,9 +19,7 @@ def schema_name(session: "Session", table: exp.Table) -> tuple[str, str]:
     """Database and schema named by a CREATE, DROP or USE SCHEMA."""
     database, schema = table.catalog or session.namespace.database, table.db or table.name
     if not database:
-        raise compilation(
-            90105, "22000", "Cannot perform operation. This session does not have a current database."
-        )
+        raise compilation(90105, "22000", "Cannot perform operation. This session does not have a current database.")
     return database, schema
 
 

@@ -40,9 +40,7 @@ def qualify_macro(node: exp.Expr) -> exp.Expr:
     """fakesnow's macros live in every database; ours and theirs are in memory, and named in full."""
     if not (isinstance(node, exp.Anonymous) and node.name.upper().startswith("_FS_")):
         return node
-    if isinstance(node.parent, exp.Dot) or (
-        isinstance(node.parent, exp.Table) and node.parent.args.get("catalog")
-    ):
+    if isinstance(node.parent, exp.Dot) or (isinstance(node.parent, exp.Table) and node.parent.args.get("catalog")):
         return node
     if isinstance(node.parent, exp.Table):
         catalog, schema = CATALOG.split(".")

@@ -72,9 +72,7 @@ class Protocol:
         self.sessions = Sessions(account.limits)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="statement")
         self._running: dict[str, asyncio.Future[bytes]] = {}  # query or request id -> its answer
-        self._asked_to_return: set[asyncio.Future[bytes]] = (
-            set()
-        )  # told "still running": the client will be back
+        self._asked_to_return: set[asyncio.Future[bytes]] = set()  # told "still running": the client will be back
         self.app = Starlette(
             routes=[
                 Route("/session/v1/login-request", self._login, methods=["POST"]),
@@ -192,9 +190,7 @@ class Protocol:
             return Response(answer.result(), media_type="application/json")
         self._asked_to_return.add(answer)
         data = {"queryId": key, "getResultUrl": f"/queries/{key}/result", "progressDesc": None}
-        return _json(
-            {"data": data, "code": "333334", "message": "Query execution in progress.", "success": True}
-        )
+        return _json({"data": data, "code": "333334", "message": "Query execution in progress.", "success": True})
 
     def _forget_later(self, done: "asyncio.Future[bytes]", *keys: str) -> None:
         """Keep a short answer for a moment, in case the client did not get it and asks again."""
@@ -225,9 +221,7 @@ class Protocol:
             raise SnowflakeError(2, "0A000", "Unsupported feature in the local Snowflake: named bindings")
         bound = [bindings[str(position)] for position in range(1, len(bindings) + 1)]
         if any(isinstance(binding["value"], list) for binding in bound):
-            columns = [
-                [from_binding(binding["type"], value) for value in binding["value"]] for binding in bound
-            ]
+            columns = [[from_binding(binding["type"], value) for value in binding["value"]] for binding in bound]
             return session.run_many(sql, list(zip(*columns, strict=True)), request=request_id)
         return session.run(
             sql,
@@ -308,10 +302,7 @@ def _identifier(name: str | None) -> str | None:
 
 def _success(session: Session, answer: Answer, query_id: str) -> dict[str, Any]:
     result = answer.result
-    if (
-        answer.type_id in DML_TYPE_IDS
-        or session.parameters.get("PYTHON_CONNECTOR_QUERY_RESULT_FORMAT") == "JSON"
-    ):
+    if answer.type_id in DML_TYPE_IDS or session.parameters.get("PYTHON_CONNECTOR_QUERY_RESULT_FORMAT") == "JSON":
         rows: dict[str, Any] = {"queryResultFormat": "json", "rowset": result.to_json_rows()}
     else:
         encoded = base64.b64encode(result.to_arrow_stream()).decode() if result.rows.num_rows else ""

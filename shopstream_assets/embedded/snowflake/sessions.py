@@ -68,9 +68,7 @@ class Session:
         self.duck: duckdb.DuckDBPyConnection = account.storage.connect()
         self.namespace = Namespace()
         self.parameters = dict(_DEFAULT_PARAMETERS, LOCK_TIMEOUT=f"{account.limits.lock_timeout:g}")
-        self.transactions = Transactions(
-            self.duck, account.locks, lambda: float(self.parameters["LOCK_TIMEOUT"])
-        )
+        self.transactions = Transactions(self.duck, account.locks, lambda: float(self.parameters["LOCK_TIMEOUT"]))
         self.clients: set[tuple[str, int]] = set()  # the TCP connections it was last seen on
         self.last_used = time.monotonic()
         self._turn = threading.Lock()
@@ -86,9 +84,7 @@ class Session:
             if self.storage.has_schema(database, wanted) or wanted == "INFORMATION_SCHEMA":
                 self.namespace.schema = wanted
 
-    def run(
-        self, sql: str, parameters: list[Any], *, request: str, describe_only: bool, count: int
-    ) -> Answer:
+    def run(self, sql: str, parameters: list[Any], *, request: str, describe_only: bool, count: int) -> Answer:
         """Run one statement.
 
         Raises:
@@ -123,9 +119,7 @@ class Session:
             try:
                 float(value)
             except ValueError as error:
-                raise SnowflakeError(
-                    1008, "22023", f"Invalid value '{value}' for parameter {name}"
-                ) from error
+                raise SnowflakeError(1008, "22023", f"Invalid value '{value}' for parameter {name}") from error
         self.parameters[name] = value
 
     def unset_parameter(self, name: str) -> None:

@@ -106,9 +106,7 @@ class _Scope:
     schema: str | None
 
 
-def show(
-    statement: exp.Show, namespace: Namespace, storage: Storage, duck: duckdb.DuckDBPyConnection
-) -> Result:
+def show(statement: exp.Show, namespace: Namespace, storage: Storage, duck: duckdb.DuckDBPyConnection) -> Result:
     """The SHOW commands that sqlglot parses."""
     kind = statement.name.upper()
     if kind in _NEVER_ANY:
@@ -186,9 +184,7 @@ def describe(
         [database, schema, table],
     ).fetchall()
     if not found:
-        raise compilation(
-            2003, "42S02", f"{kind.capitalize()} '{'.'.join(name)}' does not exist or not authorized."
-        )
+        raise compilation(2003, "42S02", f"{kind.capitalize()} '{'.'.join(name)}' does not exist or not authorized.")
     nothing: list[Any] = [None] * len(found)
     no = ["N"] * len(found)
     return Result.named(
@@ -236,12 +232,8 @@ def _scope(statement: exp.Show, kind: str, namespace: Namespace, storage: Storag
     elif scope_kind in ("DATABASE", "ACCOUNT") or kind in _IN_DATABASE:
         schema = None
     if database is None:
-        raise SnowflakeError(
-            90105, "22000", f"Cannot perform SHOW {kind}. This session has no current database."
-        )
-    if not storage.has_database(database) or (
-        schema is not None and not storage.has_schema(database, schema)
-    ):
+        raise SnowflakeError(90105, "22000", f"Cannot perform SHOW {kind}. This session has no current database.")
+    if not storage.has_database(database) or (schema is not None and not storage.has_schema(database, schema)):
         missing = database if schema is None else f"{database}.{schema}"
         raise compilation(
             2043,

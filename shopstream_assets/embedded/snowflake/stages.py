@@ -59,11 +59,7 @@ class ObjectStore:
             raise self._failed(url, error) from error
         wanted = f"{bucket}/{prefix}"
         return sorted(
-            (
-                _staged(info)
-                for info in found
-                if info.type == fs.FileType.File and info.path.startswith(wanted)
-            ),
+            (_staged(info) for info in found if info.type == fs.FileType.File and info.path.startswith(wanted)),
             key=lambda file: file.key,
         )
 
@@ -138,9 +134,7 @@ class Stages:
     def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
         self._duck = duck
 
-    def create(
-        self, name: TableName, url: str, integration: str, comment: str, *, exists: bool, replace: bool
-    ) -> bool:
+    def create(self, name: TableName, url: str, integration: str, comment: str, *, exists: bool, replace: bool) -> bool:
         """Define a stage; False when it was there and that is fine."""
         if self._url(name) is not None:
             if not replace:
@@ -170,14 +164,10 @@ class Stages:
             raise unsupported("table and user stages; define an external stage")
         parts = re.findall(r'"(?:[^"]|"")*"|[^.]+', stage)
         identifiers = [
-            exp.to_identifier(
-                part[1:-1].replace('""', '"') if part.startswith('"') else part.upper(), quoted=True
-            )
+            exp.to_identifier(part[1:-1].replace('""', '"') if part.startswith('"') else part.upper(), quoted=True)
             for part in parts
         ]
-        name = namespace.resolve(
-            exp.Table(**dict(zip(("this", "db", "catalog"), reversed(identifiers), strict=False)))
-        )
+        name = namespace.resolve(exp.Table(**dict(zip(("this", "db", "catalog"), reversed(identifiers), strict=False))))
         url = self._url(name)
         if url is None:
             raise does_not_exist("Stage", ".".join(name))

@@ -139,9 +139,7 @@ class Storage:
             shutil.rmtree(directory)
 
     def _attached(self) -> list[str]:
-        rows = self._root.execute(
-            "select database_name from duckdb_databases() where not internal"
-        ).fetchall()
+        rows = self._root.execute("select database_name from duckdb_databases() where not internal").fetchall()
         return [name for (name,) in rows if name.upper() not in _RESERVED]
 
     def _attach(self, name: str) -> None:

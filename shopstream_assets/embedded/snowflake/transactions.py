@@ -46,9 +46,7 @@ class Target:
 class Transactions:
     """The transaction state of one session. Not thread-safe: its session serialises statements."""
 
-    def __init__(
-        self, duck: duckdb.DuckDBPyConnection, locks: TableLocks, lock_timeout: Callable[[], float]
-    ) -> None:
+    def __init__(self, duck: duckdb.DuckDBPyConnection, locks: TableLocks, lock_timeout: Callable[[], float]) -> None:
         self._duck = duck
         self._locks = locks
         self._lock_timeout = lock_timeout
@@ -133,9 +131,7 @@ class Transactions:
         # in one order for all sessions, so that two statements never wait for each other
         try:
             for target in sorted(targets, key=lambda target: target.name):
-                self._locks.acquire(
-                    self, target.name, target.exclusive, self._lock_timeout(), lambda: self.cancelled
-                )
+                self._locks.acquire(self, target.name, target.exclusive, self._lock_timeout(), lambda: self.cancelled)
         except SnowflakeError:
             if self._state is not _State.ACTIVE:
                 self._locks.release(self)

@@ -125,8 +125,7 @@ class Result:
     def to_arrow_stream(self) -> bytes:
         """Rows in Snowflake's Arrow dialect, where logical types sit in the field metadata."""
         arrays = [
-            _to_snowflake_array(values, column)
-            for values, column in zip(self.rows.columns, self.columns, strict=True)
+            _to_snowflake_array(values, column) for values, column in zip(self.rows.columns, self.columns, strict=True)
         ]
         fields = [
             pa.field(column.name, array.type, metadata=_arrow_metadata(column))
@@ -213,9 +212,7 @@ def _json_encoder(column: Column) -> Callable[[Any], str]:
     encoders: dict[str, Callable[[Any], str]] = {
         "BOOLEAN": lambda value: "1" if value else "0",
         "DATE": lambda value: str((value - _EPOCH_DAY).days),
-        "TIME": lambda value: (
-            f"{(value.hour * 60 + value.minute) * 60 + value.second}.{value.microsecond:06d}000"
-        ),
+        "TIME": lambda value: f"{(value.hour * 60 + value.minute) * 60 + value.second}.{value.microsecond:06d}000",
         "TIMESTAMP_NTZ": lambda value: _epoch_text(value.replace(tzinfo=dt.UTC)),
         "TIMESTAMP_TZ": lambda value: f"{_epoch_text(value)} {_UTC_OFFSET}",
         "BINARY": lambda value: bytes(value).hex().upper(),
@@ -237,11 +234,7 @@ def _json_text(value: Any) -> str | None:
 
 
 def _is_map(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(item, tuple) and len(item) == 2 for item in value)
-    )
+    return isinstance(value, list) and bool(value) and all(isinstance(item, tuple) and len(item) == 2 for item in value)
 
 
 def from_binding(kind: str, value: str | None) -> Any:

@@ -80,7 +80,7 @@ class ObjectStoreResource(dg.ConfigurableResource):
             return (
                 f"https://{region}.console.aws.amazon.com/s3/object/{self.bucket}?region={region}&prefix={quote(key)}"
             )
-        return f"{endpoint}/{self.bucket}/{quote(key)}"
+        return f"{endpoint}/{self.bucket}/{quote(key, safe='/=')}"
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:

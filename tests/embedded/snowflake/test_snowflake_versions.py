@@ -11,9 +11,7 @@ def test_the_pinned_versions_are_installed() -> None:
 
 
 @pytest.mark.parametrize("found", ["0.12.2", None])
-def test_another_fakesnow_is_refused_with_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, found: str | None
-) -> None:
+def test_another_fakesnow_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch, found: str | None) -> None:
     installed = versions.REQUIRED | {"fakesnow": found}
     monkeypatch.setattr(versions, "_installed", installed.get)
     with pytest.raises(versions.UnsupportedVersion) as refusal:
@@ -29,9 +27,7 @@ def test_the_server_does_not_start_on_another_fakesnow(tmp_path: object) -> None
         "versions.REQUIRED['fakesnow'] = '9.9.9'\n"
         f"raise SystemExit(server.main(['--port', '1', '--state-dir', {str(tmp_path)!r}]))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
-    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert run.returncode == 2
     assert "cannot start" in run.stderr
     assert "Traceback" not in run.stderr

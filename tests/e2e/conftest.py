@@ -1,0 +1,35 @@
+"""A running Dagster for the tests of this folder: webserver, daemon and code server on a stack of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from store import Store
+
+from shopstream_assets.embedded import stack
+from shopstream_assets.embedded.driver import dagster
+
+HISTORY = 40
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A small simulated store of 40 days with Dagster around it, in which nothing runs unasked."""
+    first = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=HISTORY)
+    settings = {
+        "SHOPSTREAM_START_DATE": first.isoformat(),
+        "SHOPSTREAM_SCALE": "0.2",
+        "SHOPSTREAM_SOURCE_MODE": "simulated",
+    }
+    folder: Path = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        with stack.running(folder) as variables, dagster(variables, folder / "ui", sensors=False) as running:
+            # Definitions and resources of this process are those of the stack.
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            yield Store(running, first)

@@ -1,0 +1,79 @@
+"""Backfills as the page launches them: one run, marts built once, and the marts tell what the source tells."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import dagster as dg
+from store import Run, Store
+
+from shopstream_assets.status import days_by_asset, repairs
+
+
+def dbt_steps(run: Run) -> list[str]:
+    """The steps of a run that built models."""
+    return [step["stepKey"] for step in run["stepStats"] if "dbt" in step["stepKey"]]
+
+
+def test_all_assets_and_a_range_of_days_are_one_run_that_builds_each_mart_once(store: Store) -> None:
+    days = store.days(0, 10)
+    backfill = store.dagster.backfill(store.dagster.assets(), days)
+
+    (run,) = store.finished_runs(dagster__backfill=backfill)
+
+    assert run["status"] == "SUCCESS", store.dagster.failures(run["runId"])
+    assert dbt_steps(run) == ["shopstream__dbt"]
+    assert store.materialized("marts", "mart_sales_overview") == set(days)
+    assert store.materialized("marts", "mart_customer_ltv") == set(days)
+    expected, found = store.totals(days)
+    assert len(expected) > 5
+    assert found == expected
+
+
+def test_a_backfill_of_some_tables_and_days_touches_nothing_else(store: Store) -> None:
+    days = store.days(10, 3)
+    tables = ("users", "products")
+    backfill = store.dagster.backfill(
+        [["shopstream", layer, table] for layer in ("postgres", "lake", "staging") for table in tables], days
+    )
+
+    (run,) = store.finished_runs(dagster__backfill=backfill)
+
+    assert run["status"] == "SUCCESS", store.dagster.failures(run["runId"])
+    for table in tables:
+        assert set(days) <= store.materialized("staging", table)
+    assert not set(days) & (store.materialized("staging", "orders") | store.materialized("core", "dim_customers"))
+    assert not dbt_steps(run)
+
+
+def test_a_backfill_whose_worker_is_killed_completes_by_itself(store: Store) -> None:
+    days = store.days(13, 10)
+    backfill = store.dagster.backfill(store.dagster.assets(), days)
+    (first,) = store.started_runs(dagster__backfill=backfill)
+    store.reaches(first["runId"], "staging")
+
+    store.worker(first["runId"]).kill()
+
+    retried = store.succeeded(first["runId"])
+    assert retried["runId"] != first["runId"]
+    assert store.materialized("marts", "mart_sales_overview") >= set(days)
+    seen = store.materialized("marts", "mart_sales_overview")
+    expected, found = store.totals(sorted(seen))
+    assert found == expected
+    store.completes(backfill)
+
+
+def test_status_names_the_missing_days_of_each_asset_and_the_command_that_repairs_them(store: Store) -> None:
+    from shopstream_assets.shopstream.definitions import defs
+
+    days = store.days(30, 3)
+    store.succeeded(store.dagster.launch([["shopstream", "postgres", "users"]], days[0], days[-1]))
+
+    with store.instance() as instance:
+        found = days_by_asset(instance, defs.resolve_asset_graph(), dt.datetime.now(dt.UTC))
+
+    assert set(days) <= set(found[dg.AssetKey(["shopstream", "postgres", "users"])].materialized)
+    assert set(days) <= set(found[dg.AssetKey(["shopstream", "lake", "users"])].missing)
+    (command,) = [command for command in repairs(found) if f"--partition-range {days[0]}...{days[-1]}" in command]
+    assert "shopstream/lake/users" in command
+    assert "shopstream/postgres/users" not in command

@@ -1,0 +1,94 @@
+"""Dagster's page in a real browser: what somebody sees who opens it for the first time, and a run launched by clicks.
+
+Playwright drives Debian's chromium, or the one that SHOPSTREAM_CHROMIUM names; the test is skipped without either.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shopstream_assets.embedded.driver import Dagster, dagster
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+LAYERS = ("postgres", "lake", "staging", "core", "marts")
+BROWSER = os.environ.get("SHOPSTREAM_CHROMIUM") or shutil.which("chromium")
+# Nothing but the page is to be asked for; root, as in a container, has no sandbox.
+OPTIONS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+ANSWER_SECONDS, RUN_SECONDS = 30, 90
+
+
+@pytest.fixture(scope="module")
+def running(local_stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
+    if not BROWSER:
+        pytest.skip("no chromium here: install it (Debian: apt install chromium) or name one in SHOPSTREAM_CHROMIUM")
+    pytest.importorskip("playwright.sync_api", reason="Playwright's Python package is not installed")
+    with dagster(local_stack, tmp_path_factory.mktemp("dagster"), sensors=False) as started:
+        yield started
+
+
+@pytest.fixture
+def page(running: Dagster) -> Iterator["Page"]:
+    """The page as a new visitor gets it."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=ANSWER_SECONDS * 1000)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, headless=True, args=OPTIONS)
+        context = browser.new_context(
+            base_url=f"http://127.0.0.1:{running.ports['webserver']}", viewport={"width": 1400, "height": 900}
+        )
+        visited = context.new_page()
+        visited.set_default_timeout(ANSWER_SECONDS * 1000)
+        yield visited
+        browser.close()
+
+
+def left(element: "Locator") -> float:
+    box = element.bounding_box()
+    assert box is not None
+    return box["x"]
+
+
+def test_a_visitor_sees_the_layers_from_left_to_right_launches_a_partition_by_clicks_and_looks_at_its_rows(
+    page: "Page", running: Dagster
+) -> None:
+    from playwright.sync_api import expect
+
+    page.goto("/")
+    page.get_by_role("link", name="Lineage").click()
+    groups = page.locator("foreignObject.group")
+    expect(groups).to_have_count(len(LAYERS))
+    from_left = sorted((left(group), (group.text_content() or "").rpartition("_")[2].strip()) for group in groups.all())
+    assert [layer for _, layer in from_left] == list(LAYERS)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+    page.get_by_placeholder("Jump to").fill("crm_contacts")
+    page.get_by_text("shopstream/postgres").first.click()
+    expect(page.get_by_text("One row per contact of the CRM.")).to_be_visible()
+    page.get_by_role("button", name="Materialize selected").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Latest", exact=True).click()
+    dialog.get_by_role("button", name=re.compile("Launch")).last.click()
+    page.get_by_text("View", exact=True).first.click()
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=RUN_SECONDS * 1000)
+    runs = running.ask("{ runsOrError { ... on Runs { results { status assetSelection { path } } } } }")["runsOrError"]
+    assert runs["results"] == [
+        {"status": "SUCCESS", "assetSelection": [{"path": ["shopstream", "postgres", "crm_contacts"]}]}
+    ]
+
+    page.goto("/assets/shopstream/postgres/crm_contacts")
+    expect(page.get_by_text("Salesperson in charge.")).to_be_visible()
+    expect(page.get_by_role("link", name="tables.py")).to_be_visible()
+    masked = page.get_by_role("row").filter(has_text="***")
+    expect(masked.first).to_be_visible()
+    assert "@" not in masked.first.inner_text()

@@ -1,0 +1,149 @@
+"""Schedules, notifications over a real socket, and the pruning of a real event log."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import dagster as dg
+import pytest
+import sqlalchemy as db
+from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as events
+
+from shopstream_assets.platform.operations import (
+    DETAILS_KEPT,
+    PRUNE_WEEKLY,
+    WEBHOOK,
+    daily_refresh,
+    notify_failed_runs,
+    post,
+    prune_event_log,
+    refresh_job,
+)
+from shopstream_assets.platform.partitions import ONE_DAY, daily
+
+START = dt.date(2026, 3, 1)
+
+
+@dg.asset(partitions_def=daily(START))
+def orders() -> None: ...
+
+
+@dg.op
+def break_down() -> None:
+    raise RuntimeError("the warehouse is down")
+
+
+@dg.job
+def broken() -> None:
+    break_down()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
+def test_the_daily_schedule_refreshes_the_day_that_ended_at_two_o_clock_utc() -> None:
+    job = refresh_job("shop")
+    schedule = daily_refresh("shop", job)
+    defs = dg.Definitions(assets=[orders], jobs=[job], schedules=[schedule])
+    context = dg.build_schedule_context(
+        scheduled_execution_time=dt.datetime(2026, 3, 20, 2, tzinfo=dt.UTC), repository_def=defs.get_repository_def()
+    )
+    (request,) = defs.resolve_schedule_def("daily_refresh_shop").evaluate_tick(context).run_requests or []
+    assert request.partition_key == "2026-03-19"
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "UTC")
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+@dataclass
+class Webhook:
+    """A server that keeps what is posted to it."""
+
+    url: str
+    posted: list[dict[str, str]] = field(default_factory=list)
+    status: int = 200
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            given.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(given.status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        given = Webhook(f"http://127.0.0.1:{server.server_port}/services/T0/secret")
+        monkeypatch.setenv(WEBHOOK, given.url)
+        worker = Thread(target=server.serve_forever)
+        worker.start()
+        yield given
+        server.shutdown()
+        worker.join()
+
+
+def failure(instance: dg.DagsterInstance) -> dg.RunFailureSensorContext:
+    tags = {"dagster/partition": "2026-03-19"}
+    result = broken.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
+    return dg.build_run_status_sensor_context(
+        sensor_name="notify_failed_runs",
+        dagster_instance=instance,
+        dagster_run=result.dagster_run,
+        dagster_event=result.get_run_failure_event(),
+    ).for_run_failure()
+
+
+def test_a_failed_run_is_posted_with_its_partition_and_cause(instance: dg.DagsterInstance, webhook: Webhook) -> None:
+    context = failure(instance)
+    notify_failed_runs(context)
+    (posted,) = webhook.posted
+    assert posted.keys() == {"text"}
+    assert f"Run {context.dagster_run.run_id} of broken failed (2026-03-19)." in posted["text"]
+    assert "break_down" in posted["text"]
+
+
+def test_without_a_webhook_nothing_is_posted(
+    instance: dg.DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(WEBHOOK)
+    notify_failed_runs(failure(instance))
+    assert webhook.posted == []
+
+
+def test_a_webhook_that_refuses_is_an_error_that_keeps_its_secret(webhook: Webhook) -> None:
+    webhook.status = 404
+    with pytest.raises(RuntimeError, match="answered 404") as raised:
+        post(webhook.url, "hello")
+    assert "secret" not in str(raised.value)
+    with pytest.raises(RuntimeError, match="answered ValueError"):
+        post("no address", "hello")
+
+
+def test_pruning_deletes_old_details_and_keeps_the_history_of_assets(instance: dg.DagsterInstance) -> None:
+    assert dg.materialize([orders], instance=instance, partition_key="2026-03-19").success
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqlEventLogStorage)
+    old = dt.datetime.now(dt.UTC).replace(tzinfo=None) - DETAILS_KEPT - ONE_DAY
+    with storage.index_connection() as connection:
+        before = connection.execute(db.select(db.func.count()).select_from(events)).scalar_one()
+        connection.execute(db.update(events).values(timestamp=old))
+    assert prune_event_log.execute_in_process(instance=instance).success
+    with storage.index_connection() as connection:
+        kept = connection.execute(db.select(events.c.dagster_event_type).where(events.c.timestamp == old)).fetchall()
+    assert [row[0] for row in kept] == ["ASSET_MATERIALIZATION"]
+    assert before > 1
+    assert instance.get_materialized_partitions(orders.key) == {"2026-03-19"}
+
+
+def test_the_event_log_is_pruned_every_week() -> None:
+    assert (PRUNE_WEEKLY.cron_schedule, PRUNE_WEEKLY.job_name) == ("0 4 * * 0", "prune_event_log")
+    assert PRUNE_WEEKLY.default_status == dg.DefaultScheduleStatus.RUNNING
