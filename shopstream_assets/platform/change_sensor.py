@@ -43,7 +43,7 @@ def change_sensor(
 
     @dg.sensor(
         name=f"{domain.name}_changes",
-        target=dg.AssetSelection.assets(*lake).downstream(),
+        asset_selection=dg.AssetSelection.assets(*lake).downstream(),
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Looks at the source tables of {domain.name} every {INTERVAL_SECONDS} s and refreshes, from the "

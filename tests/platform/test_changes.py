@@ -350,6 +350,19 @@ def test_the_sensor_asks_once_and_remembers_over_a_restart(
     assert second.skip_reason
 
 
+def test_dagster_takes_a_run_and_a_backfill_from_the_sensor(
+    graph: dg.Definitions, instance: dg.DagsterInstance, services: Services, shop: Shop
+) -> None:
+    sensor = change_sensor(SHOP, day(3), services.source, services.store)
+    for backs, is_backfill in (((0, 1), False), ((0, 2), True)):
+        shop.refresh({day(back): {"orders", "users"} for back in range(4)})
+        for back in backs:
+            shop.order(100 + 10 * is_backfill + back, back, "01:00" if is_backfill else "00:30")
+        context = dg.build_sensor_context(instance=instance, definitions=graph)
+        (request,) = sensor.evaluate_tick(context).run_requests or []
+        assert request.requires_backfill_daemon() == is_backfill
+
+
 def test_a_source_that_is_down_gives_a_reason_to_skip_and_forgets_nothing(
     graph: dg.Definitions, instance: dg.DagsterInstance, services: Services
 ) -> None:
