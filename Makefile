@@ -53,7 +53,7 @@ $(BENCH)/installed: requirements-bench.lock pyproject.toml
 	$(BENCH)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-bench: $(BENCH)/installed ## Measure extraction, backfills, latency and start-up against limits and rivals
+bench: $(BENCH)/installed ## Measure the extraction against its limit and its rivals
 	@$(BENCH)/bin/python -m benchmarks.extraction
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
