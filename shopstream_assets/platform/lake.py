@@ -81,11 +81,6 @@ class Manifest(_Model):
     quarantine_objects: tuple[LakeObject, ...]
     drift: str
 
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What the source's day looked like when it was extracted."""
-        return Fingerprint(self.source_rows, self.source_newest, self.source_hash)
-
 
 def partition_prefix(table: SourceTable, day: dt.date) -> str:
     """Folder of a partition's objects, with a slash at the end."""
