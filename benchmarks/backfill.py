@@ -47,13 +47,12 @@ class Worker(Thread):
     def __init__(self, running: Dagster) -> None:
         super().__init__(daemon=True)
         self._running, self._end = running, Event()
-        self._idle = set(running.pids("code_server"))
         self.peak = self.cpu = 0.0
 
     def run(self) -> None:
         """Look twice a second."""
         while not self._end.wait(0.5):
-            for pid in set(self._running.pids("code_server")) - self._idle:
+            for pid in self._running.run_workers():
                 try:
                     process = psutil.Process(pid)
                     times = process.cpu_times()

@@ -126,19 +126,24 @@ class Dagster:
         return [parent.pid, *(child.pid for child in parent.children(recursive=True))]
 
     def run_workers(self) -> list[int]:
-        """The processes that execute runs: the code server's, started by multiprocessing."""
+        """The processes that execute runs, as their files tell; a worker that was killed leaves its file."""
         import psutil
 
-        def is_worker(process: psutil.Process) -> bool:
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                return process.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(process.cmdline())
+        def lives(pid: int) -> bool:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
             return False
 
-        return [pid for pid in self.pids("code_server") if is_worker(psutil.Process(pid))]
+        found = []
+        for file in (Path(self.variables["SHOPSTREAM_DAGSTER_DIR"]) / "run_workers").glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(int(file.read_text() or 0))
+        return [pid for pid in found if lives(pid)]
 
     def kill(self, part: Part) -> None:
-        """Kill -9 the part itself; what it started lives on, as when the system kills one process for its memory."""
-        self.processes[part].kill()
+        """Kill -9 a part: the daemon alone, as the system does for its memory; of others, whatever they started too."""
+        for pid in reversed(self.pids(part)[: 1 if part == "daemon" else None]):
+            os.kill(pid, signal.SIGKILL)
         self.processes[part].wait()
 
     def stop(self) -> None:
@@ -152,6 +157,9 @@ class Dagster:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        # Those of a daemon that was killed.
+        for pid in self.run_workers():
+            os.kill(pid, signal.SIGKILL)
 
     def ask(self, query: str, **values: Any) -> Any:
         """The data of a GraphQL query; raises RuntimeError with what the webserver found wrong with it."""

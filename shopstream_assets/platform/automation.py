@@ -7,6 +7,7 @@ failed half-way, a day that is missing, an asset that is no longer fresh.
 """
 
 import datetime as dt
+import warnings
 
 import dagster as dg
 
@@ -72,13 +73,16 @@ def followed(assets: list[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
 
 def automation_sensor(domain: str) -> dg.AutomationConditionSensorDefinition:
     """Evaluates the automation conditions of a domain's assets; running from the start."""
-    return dg.AutomationConditionSensorDefinition(
-        f"{domain}_automation",
-        target=dg.AssetSelection.all(),
-        minimum_interval_seconds=60,
-        # For a condition of our own.
-        use_user_code_server=True,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Builds what depends on something that changed, once its blocking checks have passed; and tries "
-        "again what failed, is missing or stale.",
-    )
+    with warnings.catch_warnings():
+        # That `use_user_code_server` is in beta: nothing that a user can act on, in front of every command.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.AutomationConditionSensorDefinition(
+            f"{domain}_automation",
+            target=dg.AssetSelection.all(),
+            minimum_interval_seconds=60,
+            # For a condition of our own.
+            use_user_code_server=True,
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            description="Builds what depends on something that changed, once its blocking checks have passed; and "
+            "tries again what failed, is missing or stale.",
+        )

@@ -161,7 +161,8 @@ def dbt_arguments(selection: Sequence[str], window: Window, target: str | Path) 
     """Arguments of the dbt command that builds `selection` for the changes of `window`."""
     variables = {"partition_start": str(window.first), "partition_end": str(window.end)}
     return [
-        *("--no-use-colors", "build", "--select", *selection),
+        # Its debug log would be written, at half a second, to a folder that is deleted.
+        *("--no-use-colors", "--log-level-file", "none", "build", "--select", *selection),
         *("--indirect-selection", "empty", "--exclude-resource-type", "unit_test"),
         *("--vars", json.dumps(variables)),
         *_directories(target),

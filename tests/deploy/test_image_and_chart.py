@@ -99,7 +99,7 @@ def test_the_instance_on_kubernetes_stores_as_the_one_on_the_laptop_does() -> No
     cluster = _yaml("dagster.yaml")
     for part in ("run_storage", "event_log_storage", "schedule_storage", "run_retries", "concurrency", "telemetry"):
         assert cluster[part] == laptop[part], part
-    assert set(cluster) == set(laptop) | {"run_launcher"}
+    assert set(cluster) == set(laptop)
     assert cluster["run_monitoring"]["enabled"]
 
 

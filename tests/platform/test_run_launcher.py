@@ -1,0 +1,142 @@
+"""Runs as forks: what they have imported, and what is known of them when they end, are killed or interrupted."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.errors import DagsterLaunchFailedError
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
+
+from shopstream_assets.embedded.driver import wait_for
+from shopstream_assets.platform.run_launcher import ForkingRunLauncher
+
+SECONDS = 60
+
+
+@dg.op(config_schema={"folder": str})
+def tell(context: dg.OpExecutionContext) -> None:
+    """Writes the modules that this process has imported."""
+    Path(context.op_config["folder"], "modules").write_text(" ".join(sys.modules))
+
+
+@dg.op(config_schema={"folder": str})
+def wait(context: dg.OpExecutionContext) -> None:
+    """Writes its process id, and never ends by itself."""
+    Path(context.op_config["folder"], "pid").write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.05)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def telling() -> None:
+    tell()
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def waiting() -> None:
+    wait()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    launcher = {
+        "module": ForkingRunLauncher.__module__,
+        "class": ForkingRunLauncher.__name__,
+        "config": {"base_dir": str(tmp_path)},
+    }
+    with dg.DagsterInstance.local_temp(
+        str(tmp_path), overrides={"run_launcher": launcher, "telemetry": {"enabled": False}}
+    ) as made:
+        yield made
+
+
+def launch(instance: dg.DagsterInstance, job: dg.JobDefinition, folder: Path) -> dg.DagsterRun:
+    (op,) = job.nodes
+    run = instance.create_run_for_job(
+        job,
+        run_config={"ops": {op.name: {"config": {"folder": str(folder)}}}},
+        job_code_origin=ReconstructableJob.for_file(__file__, job.name).get_python_origin(),
+    )
+    instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
+    return run
+
+
+def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found.status.value
+
+
+def health(run: dg.DagsterRun, folder: Path) -> WorkerStatus:
+    """What a daemon that was started later knows of the run's worker."""
+    return ForkingRunLauncher(str(folder)).check_run_worker_health(run).status
+
+
+@pytest.fixture
+def endless(instance: dg.DagsterInstance, tmp_path: Path) -> dg.DagsterRun:
+    """A run in the middle of a step that never ends."""
+    run = launch(instance, waiting, tmp_path)
+    wait_for((tmp_path / "pid").exists, "the step to begin", SECONDS)
+    return run
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere runs are started anew, not forked")
+def test_a_run_finds_the_libraries_imported_and_the_project_not(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    run = launch(instance, telling, tmp_path)
+
+    wait_for(lambda: status(instance, run) == "SUCCESS", "the run to succeed", SECONDS)
+    imported = set((tmp_path / "modules").read_text().split())
+    assert {"dbt.cli.main", "pyarrow.parquet", "snowflake.connector"} <= imported
+    assert not {name for name in imported if name.startswith("shopstream_assets.shopstream")}
+
+
+def test_nothing_is_left_of_a_run_that_ended(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    run = launch(instance, telling, tmp_path)
+
+    wait_for(lambda: status(instance, run) == "SUCCESS", "the run to succeed", SECONDS)
+    wait_for(lambda: not list((tmp_path / "run_workers").iterdir()), "the worker's file to be gone", SECONDS)
+
+
+def test_a_killed_run_is_known_as_such_by_a_daemon_started_later(endless: dg.DagsterRun, tmp_path: Path) -> None:
+    assert health(endless, tmp_path) is WorkerStatus.RUNNING
+
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+    wait_for(lambda: health(endless, tmp_path) is WorkerStatus.FAILED, "the death to be noticed", SECONDS)
+
+
+def test_terminating_a_run_cancels_it(instance: dg.DagsterInstance, endless: dg.DagsterRun) -> None:
+    assert instance.run_launcher.terminate(endless.run_id)
+
+    wait_for(lambda: status(instance, endless) == "CANCELED", "the run to be canceled", SECONDS)
+    assert not instance.run_launcher.terminate(endless.run_id)
+
+
+def test_terminating_a_killed_run_says_that_there_is_no_process(
+    instance: dg.DagsterInstance, endless: dg.DagsterRun, tmp_path: Path
+) -> None:
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    wait_for(lambda: health(endless, tmp_path) is WorkerStatus.FAILED, "the death to be noticed", SECONDS)
+
+    assert not instance.run_launcher.terminate(endless.run_id)
+    logged = instance.all_logs(endless.run_id)
+    assert any("The run has no process to interrupt." in entry.message for entry in logged)
+
+
+def test_a_worker_that_ends_before_it_begins_fails_the_launch(instance: dg.DagsterInstance) -> None:
+    unknown = dg.DagsterRun(job_name="waiting", run_id="00000000-0000-0000-0000-000000000000")
+
+    with pytest.raises(DagsterLaunchFailedError, match="ended with code 1 before it began"):
+        instance.run_launcher.launch_run(LaunchRunContext(unknown, workspace=None))
+
+
+def test_a_run_that_somebody_else_started_is_left_alone(tmp_path: Path) -> None:
+    run = dg.DagsterRun(job_name="waiting", run_id="00000000-0000-0000-0000-000000000000")
+
+    assert health(run, tmp_path) is WorkerStatus.RUNNING
