@@ -56,8 +56,9 @@ $(BENCH)/installed: requirements-bench.lock pyproject.toml
 	$(BENCH)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-bench: $(BENCH)/installed ## Measure the extraction against its limit and its rivals
+bench: $(BENCH)/installed ## Measure the extraction against its limit and its rivals, and what a run costs
 	@$(BENCH)/bin/python -m benchmarks.extraction
+	@$(BENCH)/bin/python -m benchmarks.lean
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 

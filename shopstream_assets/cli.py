@@ -142,11 +142,11 @@ def doctor() -> None:
     Reads the environment, and before it `.env` of the current folder; what the shell sets wins. Exits with 1 when a
     check fails. Writes only probes of its own, and removes them.
     """
-    from shopstream_assets import doctor as checks
+    from shopstream_assets.doctor.examination import examine
 
     _load_dotenv(Path(".env"))
     failed = False
-    for finding in checks.examine(os.environ):
+    for finding in examine(os.environ):
         failed |= finding.result == "FAIL"
         mark = click.style(f"{finding.result:<5}", fg={"ok": "green", "warn": "yellow", "FAIL": "red"}[finding.result])
         click.echo(f"{mark} {finding.what:<36} {finding.found}")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shopstream_assets.embedded.process import free_ports
+from shopstream_assets.platform.run_launcher import living_worker
 
 Part = Literal["code_server", "webserver", "daemon"]
 LOCATION, REPOSITORY = "shopstream", "__repository__"
@@ -126,19 +127,9 @@ class Dagster:
         return [parent.pid, *(child.pid for child in parent.children(recursive=True))]
 
     def run_workers(self) -> list[int]:
-        """The processes that execute runs, as their files tell; a worker that was killed leaves its file."""
-        import psutil
-
-        def lives(pid: int) -> bool:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-            return False
-
-        found = []
-        for file in (Path(self.variables["SHOPSTREAM_DAGSTER_DIR"]) / "run_workers").glob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                found.append(int(file.read_text() or 0))
-        return [pid for pid in found if lives(pid)]
+        """The processes that execute runs."""
+        files = (Path(self.variables["SHOPSTREAM_DAGSTER_DIR"]) / "run_workers").glob("*")
+        return [pid for pid in map(living_worker, files) if pid is not None]
 
     def kill(self, part: Part) -> None:
         """Kill -9 a part: the daemon alone, as the system does for its memory; of others, whatever they started too."""
@@ -159,7 +150,8 @@ class Dagster:
             process.wait()
         # Those of a daemon that was killed.
         for pid in self.run_workers():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def ask(self, query: str, **values: Any) -> Any:
         """The data of a GraphQL query; raises RuntimeError with what the webserver found wrong with it."""

@@ -27,6 +27,7 @@ from shopstream_assets.platform.operations import (
     refresh_job,
 )
 from shopstream_assets.platform.partitions import daily
+from shopstream_assets.platform.repair_page import days_to_repair, repair_sensor
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.on_demand import s3, snowflake
 from shopstream_assets.platform.resources.postgres import PostgresResource
@@ -62,6 +63,7 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
             *sources,
             *with_policies(lake, ages),
             *followed(with_policies(downstream, ages)),
+            days_to_repair(domain.name),
         ],
         asset_checks=[
             source_checks(domain, settings),
@@ -74,6 +76,7 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
             automation_sensor(domain.name),
             freshness_sensor(domain, ages, settings.start_date),
+            repair_sensor(domain.name),
             notify_failed_runs,
         ],
         resources=connections,

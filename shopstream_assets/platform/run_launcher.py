@@ -8,6 +8,7 @@ Daemon and code must share a machine and an environment, as they do under `make 
 deploy/kubernetes names Dagster's launcher for a cluster. dagster.yaml names this class.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,7 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
+from time import sleep
 from typing import Any, Self
 
 import dagster as dg
@@ -26,27 +28,16 @@ from dagster._core.instance import InstanceRef
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-# What a run imports, other than the project. A library that cannot be imported is left to the run, which then says so.
-LIBRARIES = [
-    "dagster._daemon.cli",
-    "dagster_dbt.core.dbt_cli_event",
-    "dagster_postgres",
-    "dbt.cli.main",
-    "dbt.task.build",
-    "dbt.adapters.snowflake",
-    "adbc_driver_postgresql.dbapi",
-    "boto3.s3.transfer",
-    "psycopg",
-    "pyarrow.dataset",
-    "pyarrow.parquet",
-    "snowflake.connector",
-]
+PRELOAD = "shopstream_assets.platform.preload"
+# To fork, or to load the libraries first, and to find the run in Dagster's storage.
+START_SECONDS = 60
 
 
 class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
     """Starts each run in a process of its own, and knows at any time which of them live, over restarts of the daemon.
 
-    A worker holds a lock on its file in `base_dir`/run_workers as long as it lives, however it ends.
+    A worker holds a lock on its file in `base_dir`/run_workers as long as it lives, however it ends. It goes on when
+    the daemon is stopped. It ends without Python's exit handlers, as forks do.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -57,7 +48,7 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         self._processes: ForkServerContext | SpawnContext = multiprocessing.get_context("spawn")
         if sys.platform == "linux":
             self._processes = multiprocessing.get_context("forkserver")
-            self._processes.set_forkserver_preload(LIBRARIES)
+            self._processes.set_forkserver_preload([PRELOAD])
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -75,23 +66,30 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         return cls(config_value["base_dir"], inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Start the run's worker; raises DagsterLaunchFailedError where it ends before it has told."""
+        """Start the run's worker; raises DagsterLaunchFailedError where that ends before it has found the run."""
         run_id = context.dagster_run.run_id
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._forget_killed_workers()
         told, tells = self._processes.Pipe(duplex=False)
         worker = self._processes.Process(
             target=work, args=(run_id, self._instance.get_ref(), self._file(run_id), tells), name=f"run {run_id}"
         )
-        worker.start()
-        tells.close()
         try:
+            worker.start()
+            # Python would wait for it when the daemon is stopped; the next daemon knows it by its file.
+            multiprocessing.process._children.discard(worker)  # type: ignore[attr-defined]
+            tells.close()
+            if not told.poll(START_SECONDS):
+                worker.kill()
+                raise DagsterLaunchFailedError(
+                    f"starting run {run_id}: its process did not reach Dagster's storage within {START_SECONDS} s."
+                )
             told.recv()
-        except EOFError:
-            worker.join()
+        except (EOFError, OSError) as error:
             raise DagsterLaunchFailedError(
-                f"starting run {run_id}: its process ended with code {worker.exitcode} before it began. The daemon's "
-                "log has what it printed."
-            ) from None
+                f"starting run {run_id}: its process ended before it began ({type(error).__name__}). The daemon's log "
+                "has what it printed."
+            ) from error
         finally:
             told.close()
 
@@ -101,11 +99,13 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         if run is None or run.is_finished:
             return False
         self._instance.report_run_canceling(run)
-        pid = self._living_worker(run_id)
-        if pid is None:
-            self._instance.report_engine_event("The run has no process to interrupt.", run, cls=self.__class__)
+        if (pid := living_worker(self._file(run_id))) is None:
+            # It may not have come so far as to have a file: then it finds the run canceling, and ends it itself.
+            if self._file(run_id).exists():
+                self._instance.report_run_canceled(run, "The run had no process any more.")
             return False
-        os.kill(pid, signal.SIGINT)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
         return True
 
     @property
@@ -116,48 +116,75 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the run's worker lives. A run that this launcher did not start, as one of `dagster job execute`, is
         taken for living: nothing is known of it."""
-        if not self._file(run.run_id).exists() or self._living_worker(run.run_id) is not None:
+        file = self._file(run.run_id)
+        if not file.exists() or living_worker(file) is not None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, "its process ended without a word")
+        return CheckRunHealthResult(WorkerStatus.FAILED, "its process was killed")
+
+    def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
+        """What Dagster adds to its message on a run that did not start or end in time."""
+        file = self._file(run.run_id)
+        return f"Its process {'was killed' if file.exists() and living_worker(file) is None else 'may still live'}."
 
     def _file(self, run_id: str) -> Path:
         return self._folder / run_id
 
-    def _living_worker(self, run_id: str) -> int | None:
-        """Process id of the run's worker while it lives; its file is locked until then."""
-        try:
-            with self._file(run_id).open() as file:
-                try:
-                    flock(file, LOCK_SH | LOCK_NB)
-                except BlockingIOError:
-                    return int(file.read())
-        except FileNotFoundError:
-            pass
-        return None
+    def _forget_killed_workers(self) -> None:
+        for file in self._folder.iterdir():
+            if living_worker(file) is None:
+                run = self._instance.get_run_by_id(file.name)
+                if run is None or run.is_finished:
+                    file.unlink(missing_ok=True)
+
+
+def living_worker(file: Path) -> int | None:
+    """Process id of the worker that holds `file`, or None."""
+    with suppress(FileNotFoundError), file.open() as held:
+        while True:
+            try:
+                flock(held, LOCK_SH | LOCK_NB)
+                return None
+            except BlockingIOError:
+                if pid := file.read_text():
+                    return int(pid)
+                # It is written right after the lock was taken.
+                sleep(0.01)
+    return None
 
 
 def work(run_id: str, instance_ref: InstanceRef, file: Path, tells: Connection) -> None:
-    """Execute a run in this process. `file` is locked while it lives, and gone once the run has ended in any way that
-    Dagster knows of."""
+    """Execute a run in this process. `file` is locked while it lives, and gone once Dagster knows the run as ended."""
     from dagster._core.errors import DagsterExecutionInterruptedError
     from dagster._core.events import EngineEventData
     from dagster._grpc.impl import core_execute_run
     from dagster._utils.hosted_user_process import recon_job_from_origin
     from dagster._utils.interrupts import capture_interrupts
 
-    with file.open("w") as lock, capture_interrupts(), dg.DagsterInstance.from_ref(instance_ref) as instance:
+    # What was loaded before the fork is there to stay: looking through it for garbage would also copy its pages.
+    gc.freeze()
+    with file.open("w") as lock, capture_interrupts():
         flock(lock, LOCK_EX)
         lock.write(str(os.getpid()))
         lock.flush()
-        run = instance.get_run_by_id(run_id)
-        if run is None or run.job_code_origin is None:
-            raise LookupError(f"run {run_id} is not in Dagster's storage, or does not say where its code is.")
-        tells.send(os.getpid())
-        tells.close()
-        started = EngineEventData.in_process(os.getpid())
-        instance.report_engine_event(f"Started a process for the run (pid {os.getpid()}).", run, started)
-        # What goes wrong is in the run's log before it is raised; an interruption was asked for.
-        with suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):
-            for _ in core_execute_run(recon_job_from_origin(run.job_code_origin), run, instance, inject_env_vars=False):
-                pass
-        file.unlink()
+        with dg.DagsterInstance.from_ref(instance_ref) as instance:
+            run = instance.get_run_by_id(run_id)
+            if run is None or run.job_code_origin is None:
+                raise LookupError(f"run {run_id} is not in Dagster's storage, or does not say where its code is.")
+            tells.send(os.getpid())
+            tells.close()
+            started = EngineEventData.in_process(os.getpid())
+            instance.report_engine_event(f"Started a process for the run (pid {os.getpid()}).", run, started)
+            job = recon_job_from_origin(run.job_code_origin)
+            try:
+                # What goes wrong is in the run's log before it is raised; an interruption was asked for.
+                with suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):
+                    for _ in core_execute_run(job, run, instance, inject_env_vars=True):
+                        pass
+            finally:
+                run = instance.get_run_by_id(run_id)
+                if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+                    # Asked for before the first step: Dagster takes such a run for one that somebody else executes.
+                    instance.report_run_canceled(run)
+                    run = instance.get_run_by_id(run_id)
+                if run is None or run.is_finished:
+                    file.unlink()

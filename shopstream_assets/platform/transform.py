@@ -26,12 +26,12 @@ from shopstream_assets.platform.charts import Chart, drawn
 from shopstream_assets.platform.column_lineage import Lineage, column_lineage
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
-from shopstream_assets.platform.event_log import DBT_POOL
 from shopstream_assets.platform.model_metadata import clear_columns, model_metadata
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
 from shopstream_assets.platform.source_assets import RETRY, SINGLE_RUN, asset_key
 from shopstream_assets.platform.staging import create_staging_table
+from shopstream_assets.platform.storage import DBT_POOL
 
 if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor

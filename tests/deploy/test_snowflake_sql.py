@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from account_sql import DEPLOY, SCRIPTS, Grants, Statement
 from sqlglot import exp
 
-from shopstream_assets import doctor
+from shopstream_assets.doctor.warehouse import SCHEMAS, WAREHOUSES
 from shopstream_assets.platform import staging
 from shopstream_assets.platform.resources import warehouse
 from shopstream_assets.shopstream.tables import TABLES
@@ -87,7 +87,7 @@ def test_nothing_is_granted_to_public_or_with_the_right_to_grant_on(statements: 
 def test_every_warehouse_is_small_sleeps_has_timeouts_and_a_monitor(statements: list[Statement]) -> None:
     created = {_name(statement, "warehouse"): statement.text for statement in _created(statements, "warehouse")}
     monitored = {s.text.split()[2] for s in statements if s.text.startswith("alter warehouse ")}
-    assert set(created) == monitored == set(doctor.WAREHOUSES)
+    assert set(created) == monitored == set(WAREHOUSES)
     for text in created.values():
         for setting in ("warehouse_size = 'XSMALL'", "auto_suspend = 60", "auto_resume = true"):
             assert setting in text
@@ -104,7 +104,7 @@ def test_names_are_those_of_the_settings_the_profile_and_the_doctor(statements: 
     assert integrations == [example["SNOWFLAKE_STORAGE_INTEGRATION"]]
     assert example["SNOWFLAKE_ROLE"] in [_name(s, "role") for s in _created(statements, "role")]
     schemas = [_name(s, "schema") for s in _created(statements, "schema")]
-    assert schemas == [f"{DATABASE}.{schema}" for schema in (*doctor.SCHEMAS, "GOVERNANCE")]
+    assert schemas == [f"{DATABASE}.{schema}" for schema in (*SCHEMAS, "GOVERNANCE")]
     used = {warehouse.LOADING, warehouse.REPORTING, _profile()["warehouse"]}
     assert used <= {_name(s, "warehouse") for s in _created(statements, "warehouse")}
 

@@ -7,7 +7,7 @@ import datetime as dt
 import dagster as dg
 from store import Run, Store
 
-from shopstream_assets.status import days_by_asset, repairs
+from shopstream_assets.platform.repair import commands, days_by_asset
 
 
 def dbt_steps(run: Run) -> list[str]:
@@ -74,6 +74,6 @@ def test_status_names_the_missing_days_of_each_asset_and_the_command_that_repair
 
     assert set(days) <= set(found[dg.AssetKey(["shopstream", "postgres", "users"])].materialized)
     assert set(days) <= set(found[dg.AssetKey(["shopstream", "lake", "users"])].missing)
-    commands = [command for command in repairs(found) if '"shopstream/postgres/users"' in command]
-    assert any(command.endswith(f"...{store.days(29, 1)[0]}") for command in commands)
-    assert any(f"--partition-range {store.days(33, 1)[0]}..." in command for command in commands)
+    of_users = [command for command in commands(found, "shopstream") if '"shopstream/postgres/users"' in command]
+    assert any(command.endswith(f"...{store.days(29, 1)[0]}") for command in of_users)
+    assert any(f"--partition-range {store.days(33, 1)[0]}..." in command for command in of_users)

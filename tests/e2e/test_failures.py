@@ -9,7 +9,7 @@ import pytest
 from store import Run, Store
 
 from shopstream_assets.embedded.driver import wait_for
-from shopstream_assets.platform.event_log import DBT_POOL
+from shopstream_assets.platform.storage import DBT_POOL
 
 LAYERS = ("postgres", "lake", "staging", "dbt")
 # Run monitoring frees what a dead run held 30 s after its end, and looks every 10 s.

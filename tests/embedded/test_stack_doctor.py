@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from shopstream_assets import doctor
+from shopstream_assets.doctor import examination, finding, postgres, settings
 from shopstream_assets.embedded import stack
 
 WELL_FORMED = {
@@ -76,14 +76,14 @@ def test_the_shell_wins_over_dotenv_and_each_failure_says_what_to_do(stack_root:
 
 
 def test_a_host_that_swallows_packets_is_a_finding_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 2)
     with socket.socket() as black_hole:
         black_hole.bind(("127.0.0.1", 0))
         black_hole.listen()
         where = f"127.0.0.1:{black_hole.getsockname()[1]}"
         dsn = f"postgresql://reader:s3cret-pw@{where}/shop"
         begin = time.monotonic()
-        found = list(doctor._check_source({**WELL_FORMED, "SHOPSTREAM_POSTGRES_DSN": dsn}))
+        found = list(postgres.check_source({**WELL_FORMED, "SHOPSTREAM_POSTGRES_DSN": dsn}))
     assert [finding.result for finding in found] == ["FAIL"]
     assert time.monotonic() - begin < 10
 
@@ -91,14 +91,14 @@ def test_a_host_that_swallows_packets_is_a_finding_not_a_hang(monkeypatch: pytes
 def test_a_check_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     asleep = threading.Event()
 
-    def hangs(environment: Mapping[str, str]) -> Iterator[doctor.Finding]:
+    def hangs(environment: Mapping[str, str]) -> Iterator[finding.Finding]:
         asleep.wait()
         return iter(())
 
-    monkeypatch.setattr(doctor, "SERVICE_SECONDS", 0.2)
-    monkeypatch.setattr(doctor, "SERVICES", (doctor._Service("Sleeper", (), hangs),))
+    monkeypatch.setattr(examination, "SERVICE_SECONDS", 0.2)
+    monkeypatch.setattr(examination, "SERVICES", (examination._Service("Sleeper", (), hangs),))
     try:
-        last = list(doctor.examine(WELL_FORMED))[-1]
+        last = list(examination.examine(WELL_FORMED))[-1]
     finally:
         asleep.set()
     assert (last.result, last.what) == ("FAIL", "Sleeper")
@@ -106,7 +106,7 @@ def test_a_check_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_well_formed_settings_have_no_failure() -> None:
-    findings = [f for f in doctor.check_settings(WELL_FORMED) if f.what != "DAGSTER_HOME"]
+    findings = [f for f in settings.check_settings(WELL_FORMED) if f.what != "DAGSTER_HOME"]
     assert {finding.result for finding in findings} == {"ok"}
     assert not [f for f in findings if "s3cret" in f.found + f.advice]
 
@@ -130,13 +130,15 @@ def test_well_formed_settings_have_no_failure() -> None:
     ],
 )
 def test_each_malformed_setting_is_explained(name: str, value: str, advice: str) -> None:
-    findings = [f for f in doctor.check_settings({**WELL_FORMED, name: value}) if f.result == "FAIL" and f.what == name]
+    findings = [
+        f for f in settings.check_settings({**WELL_FORMED, name: value}) if f.result == "FAIL" and f.what == name
+    ]
     assert len(findings) == 1
     assert re.search(advice, findings[0].advice)
 
 
 def test_half_a_pair_of_aws_keys_is_a_failure() -> None:
-    findings = doctor.check_settings({**WELL_FORMED, "AWS_ACCESS_KEY_ID": "AKIA"})
+    findings = settings.check_settings({**WELL_FORMED, "AWS_ACCESS_KEY_ID": "AKIA"})
     assert "FAIL" in [f.result for f in findings if f.what == "AWS credentials"]
 
 
@@ -150,10 +152,10 @@ def test_half_a_pair_of_aws_keys_is_a_failure() -> None:
     ],
 )
 def test_passwords_in_urls_are_masked(text: str, shown: str) -> None:
-    assert doctor.masked(text) == shown
+    assert finding.masked(text) == shown
 
 
 def test_secrets_that_a_driver_quotes_are_removed() -> None:
-    hide = doctor.Redactor(WELL_FORMED)
-    quoted = doctor.Finding("FAIL", "Postgres", 'bad "s3cret-pw", s3cret-sf and s3cret-dg', "not s3cret-pw")
-    assert hide(quoted) == doctor.Finding("FAIL", "Postgres", 'bad "***", *** and ***', "not ***")
+    hide = finding.Redactor(WELL_FORMED)
+    quoted = finding.Finding("FAIL", "Postgres", 'bad "s3cret-pw", s3cret-sf and s3cret-dg', "not s3cret-pw")
+    assert hide(quoted) == finding.Finding("FAIL", "Postgres", 'bad "***", *** and ***', "not ***")

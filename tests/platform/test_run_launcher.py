@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from dagster._core.errors import DagsterLaunchFailedError
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 
 from shopstream_assets.embedded.driver import wait_for
-from shopstream_assets.platform.run_launcher import ForkingRunLauncher
+from shopstream_assets.platform.run_launcher import ForkingRunLauncher, living_worker
 
 SECONDS = 60
 
@@ -50,19 +51,22 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         "class": ForkingRunLauncher.__name__,
         "config": {"base_dir": str(tmp_path)},
     }
-    with dg.DagsterInstance.local_temp(
-        str(tmp_path), overrides={"run_launcher": launcher, "telemetry": {"enabled": False}}
-    ) as made:
+    overrides = {"run_launcher": launcher, "run_monitoring": {"enabled": True}, "telemetry": {"enabled": False}}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides) as made:
         yield made
 
 
-def launch(instance: dg.DagsterInstance, job: dg.JobDefinition, folder: Path) -> dg.DagsterRun:
+def created(instance: dg.DagsterInstance, job: dg.JobDefinition, folder: Path) -> dg.DagsterRun:
     (op,) = job.nodes
-    run = instance.create_run_for_job(
+    return instance.create_run_for_job(
         job,
         run_config={"ops": {op.name: {"config": {"folder": str(folder)}}}},
         job_code_origin=ReconstructableJob.for_file(__file__, job.name).get_python_origin(),
     )
+
+
+def launch(instance: dg.DagsterInstance, job: dg.JobDefinition, folder: Path) -> dg.DagsterRun:
+    run = created(instance, job, folder)
     instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
     return run
 
@@ -79,11 +83,15 @@ def health(run: dg.DagsterRun, folder: Path) -> WorkerStatus:
 
 
 @pytest.fixture
-def endless(instance: dg.DagsterInstance, tmp_path: Path) -> dg.DagsterRun:
+def endless(instance: dg.DagsterInstance, tmp_path: Path) -> Iterator[dg.DagsterRun]:
     """A run in the middle of a step that never ends."""
     run = launch(instance, waiting, tmp_path)
-    wait_for((tmp_path / "pid").exists, "the step to begin", SECONDS)
-    return run
+    try:
+        wait_for((tmp_path / "pid").exists, "the step to begin", SECONDS)
+        yield run
+    finally:
+        if pid := living_worker(tmp_path / "run_workers" / run.run_id):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere runs are started anew, not forked")
@@ -125,14 +133,36 @@ def test_terminating_a_killed_run_says_that_there_is_no_process(
     wait_for(lambda: health(endless, tmp_path) is WorkerStatus.FAILED, "the death to be noticed", SECONDS)
 
     assert not instance.run_launcher.terminate(endless.run_id)
-    logged = instance.all_logs(endless.run_id)
-    assert any("The run has no process to interrupt." in entry.message for entry in logged)
+    assert status(instance, endless) == "CANCELED"
+    assert "was killed" in (instance.run_launcher.get_run_worker_debug_info(endless) or "")
+
+
+def test_terminating_a_run_before_its_first_step_cancels_it(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    run = created(instance, waiting, tmp_path)
+    instance.report_run_canceling(run)
+
+    instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
+
+    wait_for(lambda: status(instance, run) == "CANCELED", "the run to be canceled", SECONDS)
+    assert not (tmp_path / "pid").exists()
+
+
+def test_what_a_killed_run_left_is_gone_with_the_next_launch(
+    instance: dg.DagsterInstance, endless: dg.DagsterRun, tmp_path: Path
+) -> None:
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    wait_for(lambda: health(endless, tmp_path) is WorkerStatus.FAILED, "the death to be noticed", SECONDS)
+    instance.report_run_failed(endless)
+
+    launch(instance, telling, tmp_path)
+
+    assert not (tmp_path / "run_workers" / endless.run_id).exists()
 
 
 def test_a_worker_that_ends_before_it_begins_fails_the_launch(instance: dg.DagsterInstance) -> None:
     unknown = dg.DagsterRun(job_name="waiting", run_id="00000000-0000-0000-0000-000000000000")
 
-    with pytest.raises(DagsterLaunchFailedError, match="ended with code 1 before it began"):
+    with pytest.raises(DagsterLaunchFailedError, match="its process ended before it began"):
         instance.run_launcher.launch_run(LaunchRunContext(unknown, workspace=None))
 
 
@@ -140,3 +170,15 @@ def test_a_run_that_somebody_else_started_is_left_alone(tmp_path: Path) -> None:
     run = dg.DagsterRun(job_name="waiting", run_id="00000000-0000-0000-0000-000000000000")
 
     assert health(run, tmp_path) is WorkerStatus.RUNNING
+
+
+def test_a_library_that_cannot_be_imported_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "psycopg.py").write_text("raise ValueError('numpy.dtype size changed')")
+    code = "import sys, shopstream_assets.platform.preload as _; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+    imported = set(loaded.stdout.split())
+    assert "psycopg" not in imported
+    assert {"pyarrow.parquet", "snowflake.connector"} <= imported

@@ -1,19 +1,24 @@
-"""Dagster's event log in Postgres, without a round trip and a new connection for every row.
+"""Dagster's storage in Postgres, without a new connection for every question and a round trip for every row.
 
-A backfill over a year plans thousands of partitions, and stock dagster-postgres 0.29.27 stores each planned event by
-itself on a fresh connection: most of a long backfill's time. Here planned events are written in batches of
-DAGSTER_EVENT_BATCH_SIZE, as materializations are already, and each process keeps a connection open. The rows in the
-event log are the same. dagster.yaml names this class.
+Stock dagster-postgres 0.29.27 opens a connection for each statement of daemon, code server and run: most of what an
+idle Dagster costs. Here each process keeps one open for each of the three storages.
+
+A backfill over a year plans thousands of partitions, and each planned event is stored by itself: most of a long
+backfill's time. Here planned events are written in batches of DAGSTER_EVENT_BATCH_SIZE, as materializations are
+already. The rows are the same. dagster.yaml names these classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
+from dagster._time import datetime_from_timestamp
 from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 
 # One dbt run at a time: two that merge into one table would wait for each other's locks.
@@ -21,31 +26,54 @@ DBT_POOL = "dbt"
 BATCHED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION}
 
 
-class BatchedPostgresEventLogStorage(PostgresEventLogStorage):
-    """PostgresEventLogStorage that also batches planned events, on pooled connections."""
+class _Pooled:
+    """A storage whose connections are kept; comes before the storage's class."""
+
+    postgres_url: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The parent opens a connection per event; a run writes its events from one thread or two.
         self._engine = create_pg_engine(
             self.postgres_url, None, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_pre_ping=True
         )
 
-    def _init_db(self) -> None:
-        super()._init_db()
-        # The default limit of pools lets the first runs overlap (dagster 1.13): the one that matters is set for good.
-        self.set_concurrency_slots(DBT_POOL, 1)
-
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> "BatchedPostgresEventLogStorage":
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
         """The storage that dagster.yaml describes; the parent would make one of its own class."""
         return cls(
             postgres_url=pg_url_from_config(config_value),
             should_autocreate_tables=config_value.get("should_autocreate_tables", True),
             inst_data=inst_data,
         )
+
+
+class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
+    """PostgresRunStorage on kept connections."""
+
+
+class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
+    """PostgresScheduleStorage on kept connections."""
+
+
+class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
+    """PostgresEventLogStorage on kept connections, which also batches planned events."""
+
+    def _init_db(self) -> None:
+        super()._init_db()
+        # The default limit of pools lets the first runs overlap (dagster 1.13): the one that matters is set for good.
+        self.set_concurrency_slots(DBT_POOL, 1)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event; that a run has failed, after the run's status says so.
+
+        dagster 1.13 stores the event first. The daemon that tries failed runs again may see it in between, takes the
+        run for one that goes on, and never comes back to it.
+        """
+        if self.has_instance and event.is_dagster_event and event.get_dagster_event().is_run_failure:
+            self._instance.run_storage.handle_run_event(
+                event.run_id, event.get_dagster_event(), datetime_from_timestamp(event.timestamp)
+            )
+        super().store_event(event)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in one statement where all are (planned) materializations, and as the parent does otherwise."""

@@ -1,0 +1,115 @@
+"""The asset `<domain>/operations/days_to_repair`: a page of Dagster's UI that says what failed or is missing.
+
+It is kept up to date by a sensor, without a run, and has no partitions: materializing everything must stay one run.
+"""
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+
+from shopstream_assets.platform.repair import Days, commands, days_by_asset, spans
+
+LAYER, TABLE = "operations", "days_to_repair"
+INTERVAL_SECONDS = 30
+# More commands than this are a sign of something that no command repairs.
+COMMANDS_SHOWN = 20
+NOTHING = "Every complete day of every asset is materialized."
+
+
+def days_to_repair(domain: str) -> dg.AssetSpec:
+    """The page, as an asset that nothing materializes but the sensor below."""
+    return dg.AssetSpec(
+        dg.AssetKey([domain, LAYER, TABLE]),
+        group_name=f"{domain}_{LAYER}",
+        description=f"One row per asset of {domain} with complete days (UTC) that failed or are missing: which days, "
+        "and what repairs them. Looked at after every run, and at midnight.",
+        owners=["team:data-platform"],
+        tags={"domain": domain, "layer": LAYER},
+        kinds={"dagster"},
+    )
+
+
+def repair_sensor(domain: str) -> dg.SensorDefinition:
+    """Writes the page when what it says has changed; running from the start."""
+    page = days_to_repair(domain).key
+
+    @dg.sensor(
+        name=f"{domain}_days_to_repair",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"After every run, and at midnight, lists the days to repair in the asset {page.to_user_string()}.",
+    )
+    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        if context.repository_def is None:
+            raise RuntimeError("the sensor of the days to repair needs the repository that it is part of")
+        now = dt.datetime.now(dt.UTC)
+        seen, _, told = (context.cursor or "").partition(" ")
+        if (state := _state(context.instance, now)) == seen:
+            return dg.SkipReason("No run has ended since the last look.")
+        graph = context.repository_def.asset_graph
+        found = {key: days for key, days in _domain_days(context.instance, graph, domain, now) if days.to_repair}
+        says = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+        return dg.SensorResult(
+            asset_events=[] if says == told else [_materialization(page, found, domain)],
+            skip_reason=f"{len(found)} assets have days to repair." if found else NOTHING,
+            cursor=f"{state} {says}",
+        )
+
+    return look
+
+
+def _state(instance: dg.DagsterInstance, now: dt.datetime) -> str:
+    """Changes with every run that starts or ends, and with the day."""
+    newest = instance.get_run_records(limit=1, order_by="update_timestamp")
+    return f"{now.date()}/{newest[0].dagster_run.run_id}/{newest[0].dagster_run.status.value}" if newest else ""
+
+
+def _domain_days(
+    instance: dg.DagsterInstance, graph: BaseAssetGraph, domain: str, now: dt.datetime
+) -> Iterator[tuple[dg.AssetKey, Days]]:
+    for key, days in days_by_asset(instance, graph, now).items():
+        if key.path[0] == domain:
+            yield key, days
+
+
+def _materialization(page: dg.AssetKey, found: Mapping[dg.AssetKey, Days], domain: str) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        page,
+        metadata={
+            "assets": len(found),
+            "failed_days": sum(len(days.failed) for days in found.values()),
+            "missing_days": sum(len(days.missing) for days in found.values()),
+            "days_to_repair": dg.MetadataValue.md(markdown(found, domain)),
+        },
+    )
+
+
+def markdown(found: Mapping[dg.AssetKey, Days], domain: str) -> str:
+    """A row per asset, linked to its partitions in the UI, and the commands that repair them all."""
+    if not found:
+        return NOTHING
+    rows = [
+        f"| [{key.to_user_string()}](/assets/{key.to_user_string()}?view=partitions) "
+        f"| {len(days.failed)} | {len(days.missing)} | {spans(days.to_repair)} |"
+        for key, days in found.items()
+    ]
+    to_run = list(commands(found, domain))
+    more = len(to_run) - COMMANDS_SHOWN
+    return "\n".join(
+        [
+            "| asset | failed | missing | days |",
+            "|---|---:|---:|---|",
+            *rows,
+            "",
+            "Follow an asset's link, **Materialize**, and tick *Backfill only failed and missing partitions within "
+            "selection*. Or in the repository:",
+            "",
+            "```",
+            *to_run[:COMMANDS_SHOWN],
+            *([f"# and {more} more: shopstream status lists them"] if more > 0 else []),
+            "```",
+        ]
+    )

@@ -1,0 +1,146 @@
+"""Days that failed or are missing: found, told as a page of the UI, and repaired by the command that is told."""
+
+import datetime as dt
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from shopstream_assets.platform.partitions import ONE_DAY, daily
+from shopstream_assets.platform.repair import Days, commands, days_by_asset, ranges, spans
+from shopstream_assets.platform.repair_page import COMMANDS_SHOWN, NOTHING, days_to_repair, markdown, repair_sensor
+
+NOW = dt.datetime.now(dt.UTC)
+START = NOW.date() - ONE_DAY * 4
+DAYS = [str(START + ONE_DAY * n) for n in range(4)]
+ORDERS, MART = dg.AssetKey(["shop", "lake", "orders"]), dg.AssetKey(["shop", "marts", "mart"])
+PAGE = days_to_repair("shop")
+breaks: set[str] = set()
+
+
+@dg.asset(key=ORDERS, partitions_def=daily(START))
+def orders(context: dg.AssetExecutionContext) -> None:
+    if context.partition_key in breaks:
+        raise RuntimeError("the source is down")
+
+
+@dg.asset(key=MART, partitions_def=daily(START), deps=[ORDERS])
+def mart() -> None: ...
+
+
+@dg.asset(key=["other", "lake", "orders"], partitions_def=daily(START))
+def of_another_domain() -> None: ...
+
+
+DEFS = dg.Definitions(assets=[orders, mart, of_another_domain, PAGE], sensors=[repair_sensor("shop")])
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    breaks.clear()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
+def build(instance: dg.DagsterInstance, *days: str) -> None:
+    for day in days:
+        dg.materialize([orders, mart], instance=instance, partition_key=day, raise_on_error=False)
+
+
+def look(instance: dg.DagsterInstance, cursor: str | None = None) -> tuple[list[dg.AssetMaterialization], str | None]:
+    context = dg.build_sensor_context(instance, cursor=cursor, repository_def=DEFS.get_repository_def())
+    found = DEFS.resolve_sensor_def("shop_days_to_repair").evaluate_tick(context)
+    assert not found.run_requests
+    events = [event for event in found.asset_events if isinstance(event, dg.AssetMaterialization)]
+    return events, found.cursor or cursor
+
+
+def page(events: list[dg.AssetMaterialization]) -> str:
+    (event,) = events
+    assert event.asset_key == PAGE.key
+    text = event.metadata["days_to_repair"].value
+    assert isinstance(text, str)
+    return text
+
+
+def test_failed_and_missing_days_are_told_apart_and_the_running_day_is_not_due(instance: dg.DagsterInstance) -> None:
+    breaks.add(DAYS[1])
+    build(instance, *DAYS[:2])
+
+    found = days_by_asset(instance, DEFS.resolve_asset_graph(), NOW)
+
+    assert found[ORDERS] == Days(materialized=DAYS[:1], failed=DAYS[1:2], running=[], missing=DAYS[2:])
+    assert found[MART] == Days(materialized=DAYS[:1], failed=DAYS[1:2], running=[], missing=DAYS[2:])
+    assert PAGE.key not in found
+
+
+def test_the_commands_repair_what_they_name_and_nothing_is_left(instance: dg.DagsterInstance) -> None:
+    breaks.add(DAYS[1])
+    build(instance, DAYS[0], DAYS[1], DAYS[3])
+    breaks.clear()
+    graph = DEFS.resolve_asset_graph()
+
+    told = [shlex.split(command) for command in commands(days_by_asset(instance, graph, NOW), "shop")]
+    assert told
+    for command in told:
+        assert command[:5] == ["dagster", "asset", "materialize", "-m", "shopstream_assets.shop.definitions"]
+        selection, span = command[command.index("--select") + 1], command[command.index("--partition-range") + 1]
+        wanted = dg.AssetSelection.from_string(selection).resolve(graph)
+        first, last = span.split("...")
+        for day in DAYS[DAYS.index(first) : DAYS.index(last) + 1]:
+            dg.materialize(
+                [orders, mart, of_another_domain], selection=list(wanted), instance=instance, partition_key=day
+            )
+
+    assert not any(days.to_repair for days in days_by_asset(instance, graph, NOW).values())
+
+
+def test_the_page_names_each_asset_with_its_days_and_links_to_its_partitions(instance: dg.DagsterInstance) -> None:
+    breaks.add(DAYS[1])
+    build(instance, *DAYS)
+
+    events, _ = look(instance)
+
+    text = page(events)
+    assert f"| [shop/lake/orders](/assets/shop/lake/orders?view=partitions) | 1 | 0 | {DAYS[1]} |" in text
+    assert f"--partition-range {DAYS[1]}...{DAYS[1]}" in text
+    assert "other" not in text
+    assert {name: events[0].metadata[name].value for name in ("assets", "failed_days", "missing_days")} == {
+        "assets": 2,
+        "failed_days": 2,
+        "missing_days": 0,
+    }
+
+
+def test_the_page_is_written_when_what_it_says_changes_and_only_then(instance: dg.DagsterInstance) -> None:
+    build(instance, *DAYS[:3])
+    events, cursor = look(instance)
+    assert DAYS[3] in page(events)
+
+    assert look(instance, cursor) == ([], cursor)
+    build(instance, DAYS[2])
+    events, cursor = look(instance, cursor)
+    assert events == []
+    build(instance, DAYS[3])
+    events, cursor = look(instance, cursor)
+    assert page(events) == NOTHING
+
+
+def test_a_page_of_many_gaps_shows_the_first_commands_and_how_many_more_there_are() -> None:
+    gaps = [str(START - ONE_DAY * 2 * n) for n in range(COMMANDS_SHOWN + 3)]
+    found = {ORDERS: Days(materialized=[], failed=[], running=[], missing=sorted(gaps))}
+
+    text = markdown(found, "shop")
+
+    assert text.count("dagster asset materialize") == COMMANDS_SHOWN
+    assert "# and 3 more: shopstream status lists them" in text
+
+
+def test_days_in_a_row_are_one_range() -> None:
+    days = ["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-05"]
+
+    assert list(ranges(days)) == [("2026-02-27", "2026-03-01"), ("2026-03-05", "2026-03-05")]
+    assert spans(days) == "2026-02-27..2026-03-01, 2026-03-05"
+    assert list(ranges([])) == []

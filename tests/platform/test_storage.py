@@ -1,0 +1,117 @@
+"""Dagster's storage in a real Postgres: what differs from dagster-postgres, and that the rows do not."""
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+import dagster as dg
+import psycopg
+import pytest
+import sqlalchemy as db
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
+from dagster._core.storage.dagster_run import DagsterRunStatus
+from dagster_postgres.event_log import PostgresEventLogStorage
+
+from shopstream_assets.platform.storage import DBT_POOL, BatchedPostgresEventLogStorage
+
+QUESTIONS = 20
+ORDERS = dg.AssetKey("orders")
+DAYS = [f"2026-03-{day:02}" for day in range(1, 11)]
+
+
+@pytest.fixture
+def instance(local_stack: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """The instance of dagster.yaml, on a database of its own."""
+    url = local_stack["SHOPSTREAM_DAGSTER_POSTGRES_URL"]
+    server = url.replace("+psycopg2", "", 1)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("drop database if exists storage_test with (force)")
+        connection.execute("create database storage_test")
+    monkeypatch.setenv("SHOPSTREAM_DAGSTER_POSTGRES_URL", urlsplit(url)._replace(path="/storage_test").geturl())
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def test_each_storage_keeps_its_connection(instance: dg.DagsterInstance) -> None:
+    opened: list[object] = []
+    for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
+        db.event.listen(storage._engine, "connect", lambda connection, _: opened.append(connection))  # type: ignore[union-attr]
+
+    for _ in range(QUESTIONS):
+        instance.get_runs_count()
+        instance.event_log_storage.get_maximum_record_id()
+        instance.all_instigator_state()
+
+    assert len(opened) <= 3
+
+
+def test_a_run_has_failed_before_its_failure_is_told(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    store = PostgresEventLogStorage.store_event
+
+    def look(self: PostgresEventLogStorage, event: dg.EventLogEntry) -> None:
+        if event.is_dagster_event and event.get_dagster_event().is_run_failure:
+            run = instance.get_run_by_id(event.run_id)
+            seen.append(run.status if run else None)
+        store(self, event)
+
+    monkeypatch.setattr(PostgresEventLogStorage, "store_event", look)
+    run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job())
+
+    instance.report_run_failed(run, "its process was killed")
+
+    assert seen == [DagsterRunStatus.FAILURE]
+    failed = instance.get_run_by_id(run.run_id)
+    assert failed is not None
+    assert failed.tags["dagster/will_retry"] == "true"
+
+
+def test_planned_events_in_a_batch_are_those_stored_one_by_one(instance: dg.DagsterInstance) -> None:
+    storage = instance.event_log_storage
+    assert isinstance(storage, BatchedPostgresEventLogStorage)
+    runs = [instance.create_run_for_job(dg.GraphDefinition("nothing").to_job()) for _ in range(2)]
+
+    def planned(run: dg.DagsterRun) -> list[dg.EventLogEntry]:
+        events = (
+            DagsterEvent.build_asset_materialization_planned_event(
+                run.job_name, "step", AssetMaterializationPlannedData(ORDERS, partition=day)
+            )
+            for day in DAYS
+        )
+        return [
+            dg.EventLogEntry(
+                error_info=None,
+                level="debug",
+                user_message="",
+                run_id=run.run_id,
+                timestamp=1.0,
+                job_name=run.job_name,
+                dagster_event=event,
+            )
+            for event in events
+        ]
+
+    for event in planned(runs[0]):
+        storage.store_event(event)
+    storage.store_event_batch(planned(runs[1]))
+
+    table = db.table(
+        "event_logs", *map(db.column, ("run_id", "dagster_event_type", "asset_key", "partition", "step_key"))
+    )
+    with storage.index_connection() as connection:
+        one_by_one, batched = (
+            connection.execute(
+                db.select(table.c.dagster_event_type, table.c.asset_key, table.c.partition, table.c.step_key)
+                .where(table.c.run_id == run.run_id)
+                .order_by(table.c.partition)
+            ).all()
+            for run in runs
+        )
+    assert len(batched) == len(DAYS)
+    assert batched == one_by_one
+    assert storage.has_asset_key(ORDERS)
+
+
+def test_dbt_has_a_pool_of_one_slot_from_the_start(instance: dg.DagsterInstance) -> None:
+    assert instance.event_log_storage.get_concurrency_info(DBT_POOL).slot_count == 1
