@@ -45,12 +45,14 @@ def serve(variables: Mapping[str, str], port: int, say: Callable[[str], None]) -
     # (or that of another stack) would send this page, and its daemon, to other services than it was started for.
     folder = Path(variables["SHOPSTREAM_DAGSTER_DIR"])
     # A session of its own: Ctrl-C must reach it through us, once, or its parts die in any order.
-    dagster = subprocess.Popen(
-        command(Path(variables["DAGSTER_HOME"]), port),
-        env={**os.environ, **variables},
-        cwd=folder,
-        start_new_session=True,
-    )
+    # Under our handlers: a script's `make up &` ignores SIGINT, and so would whatever it starts.
+    with _interrupts():
+        dagster = subprocess.Popen(
+            command(Path(variables["DAGSTER_HOME"]), port),
+            env={**os.environ, **variables},
+            cwd=folder,
+            start_new_session=True,
+        )
     try:
         with _interrupts():
             if _page_answers(dagster, port):

@@ -107,9 +107,8 @@ def markdown(found: Mapping[dg.AssetKey, Days], domain: str) -> str:
             "Follow an asset's link, **Materialize**, and tick *Backfill only failed and missing partitions within "
             "selection*. Or in the repository:",
             "",
-            "```",
-            *to_run[:COMMANDS_SHOWN],
-            *([f"# and {more} more: shopstream status lists them"] if more > 0 else []),
-            "```",
+            # Not as a block of code, which would not wrap.
+            *(f"- `{command}`" for command in to_run[:COMMANDS_SHOWN]),
+            *([f"- and {more} more: `shopstream status` lists them"] if more > 0 else []),
         ]
     )

@@ -135,7 +135,7 @@ def test_a_page_of_many_gaps_shows_the_first_commands_and_how_many_more_there_ar
     text = markdown(found, "shop")
 
     assert text.count("dagster asset materialize") == COMMANDS_SHOWN
-    assert "# and 3 more: shopstream status lists them" in text
+    assert "- and 3 more: `shopstream status` lists them" in text
 
 
 def test_days_in_a_row_are_one_range() -> None:
