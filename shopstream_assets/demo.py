@@ -115,6 +115,7 @@ def materialize(instance: dg.DagsterInstance, pending: Pending, steps: int, cons
     """
     import dagster as dg
 
+    from shopstream_assets.embedded.interrupts import interrupts
     from shopstream_assets.platform.transform import built_manifest
 
     mark = {"shopstream/demo": uuid4().hex}
@@ -133,17 +134,34 @@ def materialize(instance: dg.DagsterInstance, pending: Pending, steps: int, cons
     ]
     log = Path(os.environ["SHOPSTREAM_DAGSTER_DIR"]).parent / "logs" / "demo.log"
     found = dg.RunsFilter(tags=mark)
-    with log.open("w") as output, progress(console, f"{pending.first} to {pending.last}", steps) as advance:
+    with (
+        log.open("w") as output,
+        progress(console, f"{pending.first} to {pending.last}", steps) as advance,
+        interrupts(),
+    ):
         built_manifest()
-        worker = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        # In a folder of its own, as Dagster lets an `.env` of the current one override the environment; in a session
+        # of its own, as Ctrl-C must reach it through us, once.
+        worker = subprocess.Popen(
+            command,
+            cwd=os.environ["SHOPSTREAM_DAGSTER_DIR"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             while worker.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     worker.wait(timeout=0.5)
                 for run in instance.get_runs(found, limit=1):
                     advance(instance, run.run_id)
+        except KeyboardInterrupt:
+            for run in instance.get_runs(found):
+                instance.report_run_canceling(run)
+            # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
+            worker.terminate()
+            raise
         finally:
-            # Ctrl-C reaches the worker too: it marks its run as canceled before it ends.
             worker.wait()
     runs = instance.get_runs(found, limit=1)
     if not runs or not runs[0].is_success:

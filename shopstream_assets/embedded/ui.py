@@ -10,11 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 
 from shopstream_assets.embedded.errors import StackError
+from shopstream_assets.embedded.interrupts import interrupts
 from shopstream_assets.embedded.process import free_ports, port_is_free
 
 PREFERRED_PORT = 3000
@@ -46,7 +46,7 @@ def serve(variables: Mapping[str, str], port: int, say: Callable[[str], None]) -
     folder = Path(variables["SHOPSTREAM_DAGSTER_DIR"])
     # A session of its own: Ctrl-C must reach it through us, once, or its parts die in any order.
     # Under our handlers: a script's `make up &` ignores SIGINT, and so would whatever it starts.
-    with _interrupts():
+    with interrupts():
         dagster = subprocess.Popen(
             command(Path(variables["DAGSTER_HOME"]), port),
             env={**os.environ, **variables},
@@ -54,7 +54,7 @@ def serve(variables: Mapping[str, str], port: int, say: Callable[[str], None]) -
             start_new_session=True,
         )
     try:
-        with _interrupts():
+        with interrupts():
             if _page_answers(dagster, port):
                 say(f"Dagster is at http://127.0.0.1:{port} - Ctrl-C stops it.")
             dagster.wait()
@@ -66,21 +66,6 @@ def serve(variables: Mapping[str, str], port: int, say: Callable[[str], None]) -
         say("Stopping Dagster.")
     finally:
         _stop(dagster)
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[None]:
-    """Let `kill`, and a closed terminal, end this as Ctrl-C does."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {which: signal.signal(which, interrupt) for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
 
 
 def _page_answers(dagster: subprocess.Popen[bytes], port: int) -> bool:

@@ -104,8 +104,9 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             if self._file(run_id).exists():
                 self._instance.report_run_canceled(run, "The run had no process any more.")
             return False
+        # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
         return True
 
     @property

@@ -23,6 +23,7 @@ from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.postgres import PostgresResource
 from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.retries import RETRY
 from shopstream_assets.platform.settings import DomainSettings
 from shopstream_assets.platform.simulate import play
 from shopstream_assets.platform.tables import SourceTable
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 # One run over a whole range, for every asset of the chain: assets with different policies are split into runs.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
-# Only what may pass by itself is tried again: LayerError says which.
-RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 
 
 def asset_key(domain: str, layer: str, table: str) -> dg.AssetKey:

@@ -29,7 +29,8 @@ from shopstream_assets.platform.errors import LayerError, Problem, told_from
 from shopstream_assets.platform.model_metadata import clear_columns, model_metadata
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
-from shopstream_assets.platform.source_assets import RETRY, SINGLE_RUN, asset_key
+from shopstream_assets.platform.retries import RETRY
+from shopstream_assets.platform.source_assets import SINGLE_RUN, asset_key
 from shopstream_assets.platform.staging import create_staging_table
 from shopstream_assets.platform.storage import DBT_POOL
 

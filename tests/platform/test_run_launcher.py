@@ -15,6 +15,7 @@ from dagster._core.errors import DagsterLaunchFailedError
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 
 from shopstream_assets.embedded.driver import wait_for
+from shopstream_assets.platform.retries import RETRY
 from shopstream_assets.platform.run_launcher import ForkingRunLauncher, living_worker
 
 SECONDS = 60
@@ -26,7 +27,7 @@ def tell(context: dg.OpExecutionContext) -> None:
     Path(context.op_config["folder"], "modules").write_text(" ".join(sys.modules))
 
 
-@dg.op(config_schema={"folder": str})
+@dg.op(config_schema={"folder": str}, retry_policy=RETRY)
 def wait(context: dg.OpExecutionContext) -> None:
     """Writes its process id, and never ends by itself."""
     Path(context.op_config["folder"], "pid").write_text(str(os.getpid()))
