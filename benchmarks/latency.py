@@ -1,6 +1,6 @@
-"""From COMMIT in Postgres to the refreshed mart, and what idling costs: `python -m benchmarks.latency [ROUNDS]`.
+"""From COMMIT in Postgres to the refreshed mart, and what idling costs: `python -m benchmarks.latency [ROUNDS [DAYS]]`.
 
-Default settings: webserver, daemon and every sensor on, 90 days of a store at reference volumes behind it. A round
+Default settings: webserver, daemon and every sensor on, DAYS (90) of a store at reference volumes behind it. A round
 inserts a paid order with one line and waits until the sales mart counts it.
 """
 
@@ -106,15 +106,15 @@ def cpu_seconds(running: Dagster, folder: Path) -> dict[str, float]:
     return spent
 
 
-def main(rounds: int) -> None:
+def main(rounds: int = ROUNDS, days: int = DAYS) -> None:
     """Load the store, wait for quiet, measure, print."""
     today = dt.datetime.now(dt.UTC).date()
-    with new_stack((today - dt.timedelta(days=DAYS)).isoformat()) as (variables, folder):
+    with new_stack((today - dt.timedelta(days=days)).isoformat()) as (variables, folder):
         os.environ.update(variables)
         services = Services.of("shopstream")
         with dagster(variables, folder) as running:
             sensors = running.switch_off_sensors()
-            first = (today - dt.timedelta(days=DAYS)).isoformat()
+            first = (today - dt.timedelta(days=days)).isoformat()
             run_id = running.launch(running.assets(), first, today.isoformat())
             wait_for(lambda: running.run(run_id)["status"] in FINISHED, "the first load", 600, every=1)
             if running.run(run_id)["status"] != "SUCCESS":
@@ -128,7 +128,8 @@ def main(rounds: int) -> None:
             time.sleep(QUIET_SECONDS)
             idle = idle_cpu(running, folder.parent)
     p95 = statistics.quantiles(seconds, n=20)[18]
-    print(f"COMMIT to mart, {rounds} rounds, {os.cpu_count()} cores, load {load:.1f} to {os.getloadavg()[0]:.1f}:")
+    machine = f"{os.cpu_count()} cores, load {load:.1f} to {os.getloadavg()[0]:.1f}"
+    print(f"COMMIT to mart, {days} days, {rounds} rounds, {machine}:")
     print(f"  p50 {statistics.median(seconds):.1f} s (at most 15)   p95 {p95:.1f} s (at most 30)")
     print(f"  least {seconds[0]:.1f} s   most {seconds[-1]:.1f} s   runs {len(runs) - 1}")
     print(f"Idle, CPU seconds per hour: {sum(idle.values()):.0f} ({sum(idle.values()) / 36:.0f} % of one core)")
@@ -137,4 +138,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
+    main(*map(int, sys.argv[1:]))

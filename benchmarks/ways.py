@@ -195,6 +195,11 @@ def dlt_pyarrow(task: Task) -> Cost:
     return _dlt(task, "pyarrow", {})
 
 
+def dlt_default(task: Task) -> Cost:
+    """The backend that it takes when none is named: rows through SQLAlchemy."""
+    return _dlt(task, "sqlalchemy", {})
+
+
 def _dlt(task: Task, backend: str, options: Mapping[str, str]) -> Cost:
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     os.environ["RUNTIME__LOG_LEVEL"] = "CRITICAL"
@@ -257,6 +262,7 @@ WAYS: Mapping[str, Way] = {
     "ours": Way("ShopStream: Postgres → Arrow → Parquet by day, manifests", ours),
     "dlt": Way("dlt 1.31, connectorx, Parquet", dlt_connectorx, ("dlt", "s3fs", "connectorx")),
     "dlt-pyarrow": Way("dlt 1.31, pyarrow, Parquet", dlt_pyarrow, ("dlt", "s3fs")),
+    "dlt-default": Way("dlt 1.31, as it comes, Parquet", dlt_default, ("dlt", "s3fs")),
     "pandas": Way("pandas.read_sql, to_csv, put_object", pandas),
 }
 

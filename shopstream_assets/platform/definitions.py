@@ -21,6 +21,7 @@ from shopstream_assets.platform.freshness import (
 )
 from shopstream_assets.platform.operations import (
     PRUNE_WEEKLY,
+    backfill_job,
     daily_refresh,
     notify_failed_runs,
     prune_event_log,
@@ -70,7 +71,7 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
             *checks,
             freshness_checks(domain.name, ages, settings.start_date),
         ],
-        jobs=[refresh, prune_event_log],
+        jobs=[refresh, backfill_job(domain.name), prune_event_log],
         schedules=[daily_refresh(domain.name, refresh), PRUNE_WEEKLY],
         sensors=[
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),

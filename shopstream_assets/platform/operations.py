@@ -29,6 +29,17 @@ def refresh_job(domain: str) -> UnresolvedAssetJobDefinition:
     )
 
 
+def backfill_job(domain: str) -> UnresolvedAssetJobDefinition:
+    """What follows from a domain's source, for the chosen days, with its checks; a simulated source plays nothing."""
+    lake = dg.AssetSelection.groups(f"{domain}_lake")
+    return dg.define_asset_job(
+        "backfill",
+        selection=lake.downstream(),
+        description=f"Extract the chosen days of {domain} again and rebuild all that follows from them. The source is "
+        "read only.",
+    )
+
+
 def daily_refresh(domain: str, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """For those who prefer a clock to the change sensor: at 02:00 UTC, the day that ended; off until switched on."""
 

@@ -18,6 +18,7 @@ from shopstream_assets.platform.operations import (
     DETAILS_KEPT,
     PRUNE_WEEKLY,
     WEBHOOK,
+    backfill_job,
     daily_refresh,
     notify_failed_runs,
     post,
@@ -47,6 +48,26 @@ def broken() -> None:
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield instance
+
+
+def test_a_backfill_takes_all_that_follows_from_the_source_and_not_the_source() -> None:
+    @dg.asset(key="source", partitions_def=daily(START))
+    def source() -> None: ...
+
+    @dg.asset(key="lake", group_name="shop_lake", partitions_def=daily(START), deps=["source"])
+    def lake() -> None: ...
+
+    @dg.asset(key="mart", group_name="shop_marts", partitions_def=daily(START), deps=["lake"])
+    def mart() -> None: ...
+
+    @dg.asset_check(asset=mart)
+    def adds_up() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    defs = dg.Definitions(assets=[source, lake, mart], asset_checks=[adds_up], jobs=[backfill_job("shop")])
+    found = defs.resolve_job_def("backfill").asset_layer
+    assert found.executable_asset_keys == {dg.AssetKey("lake"), dg.AssetKey("mart")}
+    assert {key.name for key in found.asset_graph.asset_check_keys} == {"adds_up"}
 
 
 def test_the_daily_schedule_refreshes_the_day_that_ended_at_two_o_clock_utc() -> None:
