@@ -18,7 +18,7 @@ def show() -> bool:
     import dagster as dg
     from rich.console import Console
 
-    from shopstream_assets.platform.repair import commands, days_by_asset
+    from shopstream_assets.platform.repair import NOTHING_TO_REPAIR, commands, days_by_asset
     from shopstream_assets.shopstream.definitions import SHOPSTREAM, defs
 
     with dg.DagsterInstance.get() as instance:
@@ -27,7 +27,7 @@ def show() -> bool:
     console.print(table(found))
     to_run = list(commands(found, SHOPSTREAM.name))
     if not to_run:
-        console.print("Every complete day of every asset is materialized.")
+        console.print(NOTHING_TO_REPAIR)
         return True
     console.print(
         "To repair: in Dagster select the assets, [bold]Materialize[/bold], the days, and [bold]Backfill only failed "

@@ -7,7 +7,7 @@ from typing import Any
 
 from shopstream_assets.doctor.finding import CONNECT_SECONDS, LOCAL_HINT, Environment, Finding, words
 
-# What the tests run on, back to the oldest that is still maintained.
+# As docs/production.md says.
 OLDEST = 14
 
 

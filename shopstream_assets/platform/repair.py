@@ -10,6 +10,8 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
+NOTHING_TO_REPAIR = "Every complete day of every asset is materialized."
+
 
 @dataclass(frozen=True)
 class Days:

@@ -5,18 +5,16 @@ It is kept up to date by a sensor, without a run, and has no partitions: materia
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
-from shopstream_assets.platform.repair import Days, commands, days_by_asset, spans
+from shopstream_assets.platform.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, spans
 
 LAYER, TABLE = "operations", "days_to_repair"
 INTERVAL_SECONDS = 30
 # More commands than this are a sign of something that no command repairs.
 COMMANDS_SHOWN = 20
-NOTHING = "Every complete day of every asset is materialized."
 
 
 def days_to_repair(domain: str) -> dg.AssetSpec:
@@ -49,12 +47,12 @@ def repair_sensor(domain: str) -> dg.SensorDefinition:
         seen, _, told = (context.cursor or "").partition(" ")
         if (state := _state(context.instance, now)) == seen:
             return dg.SkipReason("No run has ended since the last look.")
-        graph = context.repository_def.asset_graph
-        found = {key: days for key, days in _domain_days(context.instance, graph, domain, now) if days.to_repair}
+        complete = days_by_asset(context.instance, context.repository_def.asset_graph, now)
+        found = {key: days for key, days in complete.items() if key.path[0] == domain and days.to_repair}
         says = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
         return dg.SensorResult(
             asset_events=[] if says == told else [_materialization(page, found, domain)],
-            skip_reason=f"{len(found)} assets have days to repair." if found else NOTHING,
+            skip_reason=f"{len(found)} assets have days to repair." if found else NOTHING_TO_REPAIR,
             cursor=f"{state} {says}",
         )
 
@@ -65,14 +63,6 @@ def _state(instance: dg.DagsterInstance, now: dt.datetime) -> str:
     """Changes with every run that starts or ends, and with the day."""
     newest = instance.get_run_records(limit=1, order_by="update_timestamp")
     return f"{now.date()}/{newest[0].dagster_run.run_id}/{newest[0].dagster_run.status.value}" if newest else ""
-
-
-def _domain_days(
-    instance: dg.DagsterInstance, graph: BaseAssetGraph, domain: str, now: dt.datetime
-) -> Iterator[tuple[dg.AssetKey, Days]]:
-    for key, days in days_by_asset(instance, graph, now).items():
-        if key.path[0] == domain:
-            yield key, days
 
 
 def _materialization(page: dg.AssetKey, found: Mapping[dg.AssetKey, Days], domain: str) -> dg.AssetMaterialization:
@@ -90,7 +80,7 @@ def _materialization(page: dg.AssetKey, found: Mapping[dg.AssetKey, Days], domai
 def markdown(found: Mapping[dg.AssetKey, Days], domain: str) -> str:
     """A row per asset, linked to its partitions in the UI, and the commands that repair them all."""
     if not found:
-        return NOTHING
+        return NOTHING_TO_REPAIR
     rows = [
         f"| [{key.to_user_string()}](/assets/{key.to_user_string()}?view=partitions) "
         f"| {len(days.failed)} | {len(days.missing)} | {spans(days.to_repair)} |"

@@ -101,7 +101,7 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         self._instance.report_run_canceling(run)
         if (pid := living_worker(self._file(run_id))) is None:
             # It may not have come so far as to have a file: then it finds the run canceling, and ends it itself.
-            if self._file(run_id).exists():
+            if self._was_killed(run_id):
                 self._instance.report_run_canceled(run, "The run had no process any more.")
             return False
         # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
@@ -117,18 +117,21 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the run's worker lives. A run that this launcher did not start, as one of `dagster job execute`, is
         taken for living: nothing is known of it."""
-        file = self._file(run.run_id)
-        if not file.exists() or living_worker(file) is not None:
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, "its process was killed")
+        if self._was_killed(run.run_id):
+            return CheckRunHealthResult(WorkerStatus.FAILED, "its process was killed")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """What Dagster adds to its message on a run that did not start or end in time."""
-        file = self._file(run.run_id)
-        return f"Its process {'was killed' if file.exists() and living_worker(file) is None else 'may still live'}."
+        return f"Its process {'was killed' if self._was_killed(run.run_id) else 'may still live'}."
 
     def _file(self, run_id: str) -> Path:
         return self._folder / run_id
+
+    def _was_killed(self, run_id: str) -> bool:
+        """Whether the run's worker left its file behind, as only one that could not end by itself does."""
+        file = self._file(run_id)
+        return file.exists() and living_worker(file) is None
 
     def _forget_killed_workers(self) -> None:
         for file in self._folder.iterdir():

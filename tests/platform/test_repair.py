@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from shopstream_assets.platform.partitions import ONE_DAY, daily
-from shopstream_assets.platform.repair import Days, commands, days_by_asset, ranges, spans
-from shopstream_assets.platform.repair_page import COMMANDS_SHOWN, NOTHING, days_to_repair, markdown, repair_sensor
+from shopstream_assets.platform.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, ranges, spans
+from shopstream_assets.platform.repair_page import COMMANDS_SHOWN, days_to_repair, markdown, repair_sensor
 
 NOW = dt.datetime.now(dt.UTC)
 START = NOW.date() - ONE_DAY * 4
@@ -125,7 +125,7 @@ def test_the_page_is_written_when_what_it_says_changes_and_only_then(instance: d
     assert events == []
     build(instance, DAYS[3])
     events, cursor = look(instance, cursor)
-    assert page(events) == NOTHING
+    assert page(events) == NOTHING_TO_REPAIR
 
 
 def test_a_page_of_many_gaps_shows_the_first_commands_and_how_many_more_there_are() -> None:
