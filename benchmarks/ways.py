@@ -150,10 +150,10 @@ def ours(task: Task) -> Cost:
     import boto3  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
+    from shopstream_assets.platform.extraction import extract_to_lake
     from shopstream_assets.platform.partitions import Window
     from shopstream_assets.platform.resources.object_store import ObjectStoreResource
     from shopstream_assets.platform.resources.postgres import PostgresResource
-    from shopstream_assets.platform.source_assets import extract_to_lake
 
     source = PostgresResource(dsn=os.environ["SHOPSTREAM_POSTGRES_DSN"], schema_name=task.schema)
     store = ObjectStoreResource(bucket=task.bucket)

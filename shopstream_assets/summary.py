@@ -98,10 +98,9 @@ def layers(
 
 
 def _sizes(domain: Domain, days: list[dt.date], services: Services) -> Iterator[tuple[tuple[str, str], Size]]:
-    from shopstream_assets.platform.lake import read_manifests
+    from shopstream_assets.platform.manifest import read_manifests
     from shopstream_assets.platform.resources.warehouse import REPORTING
-    from shopstream_assets.platform.staging import snowflake_name
-    from shopstream_assets.platform.tables import quoted
+    from shopstream_assets.platform.tables import quoted, snowflake_name
 
     with services.source.snapshot() as connection, connection.cursor() as cursor:
         for source in domain.tables:
@@ -167,7 +166,7 @@ HEADLINE_SQL = """
 def headlines(services: Services) -> Table:
     """The figures that a merchant asks for first, from the marts."""
     from shopstream_assets.platform.resources.warehouse import REPORTING
-    from shopstream_assets.platform.staging import snowflake_name
+    from shopstream_assets.platform.tables import snowflake_name
 
     marts = f"{snowflake_name(services.warehouse.database)}.MARTS"
     with services.warehouse.connection(REPORTING) as session, session.cursor() as cursor:

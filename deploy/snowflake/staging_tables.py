@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shopstream_assets.platform.staging import ADDED_COLUMNS, create_staging_table, snowflake_name, staging_relation
-from shopstream_assets.platform.tables import SourceTable
+from shopstream_assets.platform.staging import ADDED_COLUMNS, create_staging_table, staging_relation
+from shopstream_assets.platform.tables import SourceTable, snowflake_name
 from shopstream_assets.shopstream.tables import TABLES
 
 FILE = Path(__file__).with_name("07_staging_tables.sql")

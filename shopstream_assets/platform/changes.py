@@ -1,26 +1,37 @@
 """Which days of the source differ from the lake.
 
-A day is known by the fingerprints of its tables (rows, newest cursor, hash of keys and cursors), compared with those in
-the lake's manifests. So a late commit, a back-dated update or a lost manifest heals itself; how a row changed does not
-matter. A row that changes leaves its old day, which then differs as well: such a day has nothing new, its version in
-the log is history, and it is left alone.
+A day of a table is known by its fingerprint: its rows, its newest cursor, and a sum of hashes over keys, cursors and
+versions of rows. It is compared with that in the lake's manifest, so a late commit, a back-dated update, an update that
+left the cursor where it was, or a lost manifest heals itself; how a row changed does not matter.
+
+A row that changes leaves its old day, which then differs as well. Where nothing but that has happened, the day may wait
+for the audit: its rows are in the log with their new day.
 """
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer, field_validator
 
-from shopstream_assets.platform.extract import EMPTY, Fingerprint, SchemaMismatch, fingerprints, plan, scan
-from shopstream_assets.platform.lake import MANIFEST, Manifest, ManifestDamaged, read_manifests
+from shopstream_assets.platform.extract import (
+    CLOCKS_DIFFER,
+    EMPTY,
+    Fingerprint,
+    SchemaMismatch,
+    carried_schema,
+    fingerprints,
+    plan,
+    scan,
+)
+from shopstream_assets.platform.manifest import Manifest, published, readable_manifests
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.object_store import ObjectMissing, ObjectStoreResource
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.source_probe import open_connection
-from shopstream_assets.platform.tables import SourceTable
+from shopstream_assets.platform.resources.postgres import service_error
+from shopstream_assets.platform.tables import SourceTable, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,12 +43,15 @@ ASK_AGAIN_AFTER = dt.timedelta(minutes=10)
 ASK_AGAIN_AT_THE_LATEST = dt.timedelta(hours=6)
 # Days with more rows than this are taken again without comparing row by row.
 COMPARE_ROWS = 1_000_000
+# Errors of one table's query that say nothing of the others: a syntax error or missing right or relation, a value, a
+# lock or a statement that took too long.
+OF_THE_TABLE = ("42", "22", "55", "57014")
 NO_SUCH_TABLE = "42P01"
+# Characters of a digest.
+DIGEST = 8
 
-Source = Mapping[str, Mapping[dt.date, Fingerprint]]
-"""Table -> day -> fingerprint; tables that the source does not have are left out."""
-Changes = dict[dt.date, set[str]]
-"""Day -> tables that differ from the lake."""
+Days = dict[dt.date, set[str]]
+"""Day -> tables."""
 
 
 class Asked(BaseModel):
@@ -53,16 +67,36 @@ class Asked(BaseModel):
         return self.at + min(ASK_AGAIN_AFTER * 2**self.attempt, ASK_AGAIN_AT_THE_LATEST)
 
 
-class Cursor(BaseModel):
-    """What is remembered from tick to tick, and over restarts. Small, as Dagster stores it with every tick.
+class TableMemory(BaseModel):
+    """What is remembered of a table: how its days looked when they were equal to the lake, and what was asked for.
 
-    `settled`: how the source looked on the days that the lake has; `looked_back_at` and `audited_at`: see the sensor.
+    `probe` and `looked_back`: what `probe` said at the last look, and at the last long one.
     """
 
     settled: dict[dt.date, str] = {}
     asked: dict[dt.date, Asked] = {}
-    looked_back_at: dt.datetime | None = None
-    audited_at: dt.datetime | None = None
+    probe: str = ""
+    looked_back: str = ""
+
+    @field_serializer("settled")
+    def _packed(self, settled: dict[dt.date, str]) -> str:
+        """The first day and a digest for each day from there on, in a row: Dagster keeps the cursor of every tick."""
+        if not settled:
+            return ""
+        first, last = min(settled), max(settled)
+        days = (first + ONE_DAY * n for n in range((last - first).days + 1))
+        return f"{first} " + "".join(settled.get(day, "-" * DIGEST) for day in days)
+
+    @field_validator("settled", mode="before")
+    @classmethod
+    def _unpacked(cls, settled: Any) -> Any:
+        if not isinstance(settled, str):
+            return settled
+        first, _, digests = settled.partition(" ")
+        parts = [digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST)]
+        return {
+            dt.date.fromisoformat(first) + ONE_DAY * n: part for n, part in enumerate(parts) if part != "-" * DIGEST
+        }
 
     def forget_before(self, day: dt.date) -> None:
         """Drop days that no tick looks at any more."""
@@ -70,82 +104,128 @@ class Cursor(BaseModel):
         self.asked = {key: asked for key, asked in self.asked.items() if key >= day}
 
 
+@dataclass
+class Found:
+    """What a look found: the days to ask for, and what is wrong with single tables."""
+
+    changes: Days = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def add(self, table: SourceTable, days: Iterable[dt.date]) -> None:
+        """Take days of a table."""
+        for day in days:
+            self.changes.setdefault(day, set()).add(table.name)
+
+    @contextmanager
+    def faults_of(self, table: SourceTable) -> Iterator[None]:
+        """Keep to itself what goes wrong with one table in the block."""
+        import adbc_driver_postgresql.dbapi as adbc
+
+        try:
+            yield
+        except adbc.Error as error:
+            if not (error.sqlstate or "").startswith(OF_THE_TABLE):
+                raise
+            absent = error.sqlstate == NO_SUCH_TABLE
+            self.faults[table.name] = "the source has no such table yet" if absent else str(service_error(error))
+        except SchemaMismatch as mismatch:
+            self.faults[table.name] = str(mismatch)
+
+
+def probe(connection: "Connection", table: SourceTable, schema: str) -> str:
+    """How much has happened to a table, in a few characters: what it costs does not grow with the table.
+
+    The server's counters of its rows, where its rows lie, and its newest cursor; of a replica, which counts nothing,
+    how far it has replayed the log. What the counters have not been told yet, they are within seconds.
+    """
+    cursor_column = quoted(table.cursor)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            select concat_ws(
+                ' ',
+                (select concat_ws(
+                    ' ', c.oid, c.relfilenode, pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid),
+                    pg_stat_get_tuples_deleted(c.oid),
+                    case when c.relkind not in ('r', 'm') then clock_timestamp()::text end,
+                    case when pg_is_in_recovery() then pg_last_wal_replay_lsn()::text end
+                )
+                from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+                where n.nspname = $1 and c.relname = $2),
+                (select max({cursor_column})::text from {quoted(schema)}.{quoted(table.name)}
+                 where {cursor_column} <= now() + interval '{CLOCKS_DIFFER}')
+            )
+            """,
+            (schema, table.name),
+        )
+        found = cursor.fetchone()
+    return hashlib.sha256(str(found).encode()).hexdigest()[:DIGEST]
+
+
 def differing_days(
-    tables: Sequence[SourceTable],
-    source: PostgresResource,
+    connection: "Connection",
+    schema: str,
     store: ObjectStoreResource,
-    cursor: Cursor,
+    table: SourceTable,
+    memory: TableMemory,
     window: Window,
     now: dt.datetime,
     taken: Callable[[], Collection[dt.date]] = tuple,
-) -> tuple[Changes, list[str]]:
-    """What is to be asked for now, remembered in `cursor`; and the tables that the source does not have.
+    *,
+    left_too: bool = False,
+    compare: bool = True,
+) -> set[dt.date]:
+    """Days of a table to ask for now, remembered in `memory`.
 
-    Days that are `taken` wait, for a run is on them; that is asked only where there is something to do. Raises
-    ServiceError when the source or the lake does not answer.
+    Days that are `taken` wait, for a run is on them; that is asked only where there is something to do. A day from
+    which rows have left, and nothing else, is asked for where `left_too` says so; without `compare`, one from which
+    rows have left is not looked at any closer.
     """
-    changed: Changes = {}
-    with open_connection(source) as connection:
-        found = look(connection, tables, source.schema_name, window)
-        here = [table for table in tables if table.name in found]
-        digests = {day: _digest(found, day, now) for day in window.days} if here else {}
-        open_days = [day for day, digest in digests.items() if _is_open(cursor, day, digest, now)]
-        if open_days:
-            waiting = taken()
-            open_days = [day for day in open_days if day not in waiting]
-        manifests = {table.name: _manifests(store, table, open_days) for table in here}
-        for day in open_days:
-            # An empty day that is over is published too: what is missing can then be told from what is empty.
-            differing = {
-                table.name
-                for table in here
-                if (day in found[table.name] or day < now.date())
-                and _differs(
-                    connection,
-                    source.schema_name,
-                    store,
-                    table,
-                    manifests[table.name][day],
-                    found[table.name].get(day, EMPTY),
-                )
-            }
-            before, digest = cursor.asked.pop(day, None), digests[day]
-            if differing:
-                attempt = before.attempt + 1 if before and before.digest == digest else 0
-                cursor.settled.pop(day, None)
-                cursor.asked[day] = Asked(digest=digest, at=now, attempt=attempt)
-                changed[day] = differing
-            else:
-                cursor.settled[day] = digest
-    return changed, [table.name for table in tables if table.name not in found]
-
-
-def look(connection: "Connection", tables: Iterable[SourceTable], schema: str, window: Window) -> Source:
-    """The fingerprints of the window's days; one indexed query per table."""
-    import adbc_driver_postgresql.dbapi as adbc
-
-    found: dict[str, Mapping[dt.date, Fingerprint]] = {}
-    for table in tables:
-        try:
-            found[table.name] = fingerprints(connection, table, schema, window)
-        except adbc.Error as error:
-            if error.sqlstate != NO_SUCH_TABLE:
-                raise
-    return found
+    found = fingerprints(connection, table, schema, window)
+    digests = {day: _digest(found.get(day, EMPTY), day < now.date()) for day in window.days}
+    open_days = [day for day, digest in digests.items() if _is_open(memory, day, digest, now)]
+    if open_days:
+        waiting = taken()
+        open_days = [day for day in open_days if day not in waiting]
+    differing = set()
+    for day, manifest in readable_manifests(store, table, open_days).items():
+        fingerprint = found.get(day, EMPTY)
+        before = memory.asked.get(day)
+        # An empty day that is over is published too: what is missing can then be told from what is empty.
+        if manifest is None and day not in found and day >= now.date():
+            continue
+        if manifest is not None and (manifest.source_rows, manifest.source_hash) == (
+            fingerprint.rows,
+            fingerprint.hash,
+        ):
+            memory.asked.pop(day, None)
+            memory.settled[day] = digests[day]
+            continue
+        if manifest is not None and not left_too and _may_only_have_left(manifest, fingerprint):
+            if not compare:
+                continue
+            if not _has_arrivals(connection, schema, store, table, manifest, fingerprint):
+                memory.settled[day] = digests[day]
+                continue
+        attempt = before.attempt + 1 if before and before.digest == digests[day] else 0
+        memory.settled.pop(day, None)
+        memory.asked[day] = Asked(digest=digests[day], at=now, attempt=attempt)
+        differing.add(day)
+    return differing
 
 
 def missing_days(store: ObjectStoreResource, table: SourceTable, window: Window) -> set[dt.date]:
     """Days of the window of which the lake has no manifest; from one listing."""
-    start, end = (f"{table.lake_prefix}/dt={day}" for day in (window.first, window.end))
-    present = {
-        key.rsplit("/", 2)[-2].removeprefix("dt=")
-        for key, _, _ in store.listed(f"{table.lake_prefix}/dt=", start_after=start, until=end)
-        if key.endswith(f"/{MANIFEST}")
-    }
-    return {day for day in window.days if day.isoformat() not in present}
+    return set(window.days) - published(store, table, window).keys()
 
 
-def has_arrivals(
+def _may_only_have_left(manifest: Manifest, now: Fingerprint) -> bool:
+    """Whether rows leaving the day would explain how it looks."""
+    newest = manifest.source_newest
+    return now.rows < manifest.source_rows and not (now.newest and (newest is None or now.newest > newest))
+
+
+def _has_arrivals(
     connection: "Connection",
     schema: str,
     store: ObjectStoreResource,
@@ -154,9 +234,6 @@ def has_arrivals(
     now: Fingerprint,
 ) -> bool:
     """Whether the source's day holds a (key, cursor) that the lake's does not; rows that left do not count."""
-    newest = manifest.source_newest
-    if now.rows > manifest.source_rows or (now.newest and (newest is None or now.newest > newest)):
-        return True
     if now.rows == 0:
         return False
     if manifest.source_rows > COMPARE_ROWS:
@@ -176,72 +253,35 @@ def has_arrivals(
 def _keys_in_source(connection: "Connection", schema: str, table: SourceTable, day: dt.date) -> "pa.Table":
     import pyarrow as pa
 
-    from shopstream_assets.platform.extract import carried_schema
-
     names = (*table.primary_key, table.cursor)
     reading = plan(connection, table, schema)
     at = [[column.name for column in reading.columns].index(name) for name in names]
     keys = replace(reading, columns=tuple(reading.columns[n] for n in at), select=tuple(reading.select[n] for n in at))
-    batches = scan(connection, keys, Window(day, day + ONE_DAY))
+    batches = scan(connection, keys, Window.day(day))
     return pa.Table.from_batches(batches, schema=carried_schema(keys.columns))
 
 
 def _keys_in_lake(store: ObjectStoreResource, table: SourceTable, manifest: Manifest) -> "pa.Table | None":
-    """(key, cursor) of the partition's rows; None where an object cannot be read."""
+    """(key, cursor) of the day's rows; None where an object cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = [*table.primary_key, table.cursor]
+    current = [item for item in manifest.objects if item.kind == "current"]
     try:
-        parts = [pq.read_table(pa.BufferReader(store.get(item.key)), columns=names) for item in manifest.objects]
+        parts = [pq.read_table(pa.BufferReader(store.get(item.key)), columns=names) for item in current]
     except pa.ArrowInvalid:
         return None
     return pa.concat_tables(parts).replace_schema_metadata(None) if parts else None
 
 
-def _differs(
-    connection: "Connection",
-    schema: str,
-    store: ObjectStoreResource,
-    table: SourceTable,
-    manifest: Manifest | None,
-    now: Fingerprint,
-) -> bool:
-    if manifest is None:
-        return True
-    if (manifest.source_rows, manifest.source_hash) == (now.rows, now.hash):
-        return False
-    return has_arrivals(connection, schema, store, table, manifest, now)
-
-
-def _manifests(
-    store: ObjectStoreResource, table: SourceTable, days: Sequence[dt.date]
-) -> Mapping[dt.date, Manifest | None]:
-    """Manifests by day; a damaged one counts as missing, so that its day is taken again."""
-    try:
-        return read_manifests(store, table, days)
-    except ManifestDamaged:
-        return dict(_one_by_one(store, table, days))
-
-
-def _one_by_one(
-    store: ObjectStoreResource, table: SourceTable, days: Sequence[dt.date]
-) -> Iterator[tuple[dt.date, Manifest | None]]:
-    for day in days:
-        try:
-            yield day, read_manifests(store, table, [day])[day]
-        except ManifestDamaged:
-            yield day, None
-
-
-def _is_open(cursor: Cursor, day: dt.date, digest: str, now: dt.datetime) -> bool:
+def _is_open(memory: TableMemory, day: dt.date, digest: str, now: dt.datetime) -> bool:
     """Whether a day must be compared with the lake: it is new, it changed, or what was asked for is overdue."""
-    if asked := cursor.asked.get(day):
+    if asked := memory.asked.get(day):
         return asked.digest != digest or now >= asked.again_at
-    return cursor.settled.get(day) != digest
+    return memory.settled.get(day) != digest
 
 
-def _digest(found: Source, day: dt.date, now: dt.datetime) -> str:
-    """How the source looks on a day, in 12 characters; the end of the day is a change as well."""
-    looks = [(name, days[day].rows, days[day].hash) for name, days in found.items() if day in days]
-    return hashlib.sha256(repr((looks, sorted(found), day < now.date())).encode()).hexdigest()[:12]
+def _digest(found: Fingerprint, is_over: bool) -> str:
+    """How a day looks, in a few characters; the end of the day is a change as well."""
+    return hashlib.sha256(repr((found.rows, found.hash, is_over)).encode()).hexdigest()[:DIGEST]

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from shopstream_assets.platform.automation import automation_sensor, followed
+from shopstream_assets.platform.catch_up import catch_up_sensor
 from shopstream_assets.platform.change_sensor import change_sensor
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.freshness import (
@@ -52,7 +52,7 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         else with_policy(postgres_spec(domain, table, partitions), source_ages(domain))
         for table in domain.tables
     ]
-    lake = [lake_asset(domain, table, partitions) for table in domain.tables]
+    lake = [lake_asset(domain, table, partitions, settings.start_date) for table in domain.tables]
     downstream = [
         *(staging_asset(domain, table, partitions) for table in domain.tables),
         dbt_definitions(domain, partitions),
@@ -63,7 +63,7 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         assets=[
             *sources,
             *with_policies(lake, ages),
-            *followed(with_policies(downstream, ages)),
+            *with_policies(downstream, ages),
             days_to_repair(domain.name),
         ],
         asset_checks=[
@@ -75,7 +75,7 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         schedules=[daily_refresh(domain.name, refresh), PRUNE_WEEKLY],
         sensors=[
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
-            automation_sensor(domain.name),
+            catch_up_sensor(domain, settings.start_date, connections["store"], connections["warehouse"]),
             freshness_sensor(domain, ages, settings.start_date),
             repair_sensor(domain.name),
             notify_failed_runs,

@@ -8,6 +8,8 @@ apart by Postgres itself, so that the rows that travel need no second look.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
 
 BATCH_BYTES = 2 * 1024 * 1024
+# Keys that one query looks up.
+KEYS_PER_QUERY = 20_000
+# A row may be dated a little ahead of the server's clock by another machine's.
+CLOCKS_DIFFER = "5 minutes"
 # Snowflake's VARCHAR holds 16 MB.
 TEXT_BYTES = 16 * 1024 * 1024
 
@@ -123,6 +129,18 @@ class Reading:
     drift: Drift
     select: tuple[str, ...]
     reasons: tuple[tuple[str, str], ...]
+    key_types: tuple[str, ...] = ()
+
+    @property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The key's columns as they travel."""
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in self.table.primary_key)
+
+    @property
+    def digest(self) -> str:
+        """What tells this way to read the table from any other: a rule that is loosened, a column that is added."""
+        return hashlib.sha256(repr((self.select, self.reasons)).encode()).hexdigest()[:16]
 
     @property
     def valid(self) -> str:
@@ -130,10 +148,20 @@ class Reading:
         return " and ".join(f"({sql})" for _, sql in self.reasons) or "true"
 
     def within(self, window: Window) -> str:
-        """SQL condition on the cursor for the half-open window."""
-        cursor = quoted(self.table.cursor)
-        first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
-        return f"{cursor} >= {first} and {cursor} < {end}"
+        """SQL condition on the cursor for the window."""
+        return within(self.table, window)
+
+
+def within(table: SourceTable, window: Window) -> str:
+    """SQL condition on the table's cursor for the half-open window; without an end where that is open."""
+    cursor = quoted(table.cursor)
+    first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
+    return f"{cursor} >= {first}" + ("" if window.open_ended else f" and {cursor} < {end}")
+
+
+def day_of(table: SourceTable, window: Window) -> str:
+    """SQL for the partition of a row of the window: its UTC day, or the last day where it is dated later."""
+    return f"least(({quoted(table.cursor)} at time zone 'UTC')::date, date '{window.last}')"
 
 
 def source_columns(connection: Connection, schema: str, table: str) -> list[SourceColumn]:
@@ -169,6 +197,7 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
             f"Postgres has no table {schema}.{table.name} that this role can see.",
             "create it, correct the schema setting, or grant SELECT on it.",
         )
+    key_types = {name: actual[name].modifier for name in table.primary_key if name in actual}
     columns: list[Column] = []
     select: list[str] = []
     reasons: list[tuple[str, str]] = []
@@ -213,6 +242,7 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
         drift=Drift(added=tuple(actual), dropped=tuple(dropped), widened=tuple(widened)),
         select=tuple(select),
         reasons=tuple(reasons),
+        key_types=tuple(key_types[name] for name in table.primary_key),
     )
 
 
@@ -261,21 +291,47 @@ def _bounded(column: Column) -> bool:
 
 
 def fingerprints(connection: Connection, table: SourceTable, schema: str, window: Window) -> dict[dt.date, Fingerprint]:
-    """What each day of the window looks like in the source; days without rows are left out. One indexed query."""
+    """What each day of the window looks like in the source; days without rows are left out. One indexed query.
+
+    Rows dated in the future are counted on an open-ended window's last day, but are no news: `newest` leaves them out.
+    """
     cursor_column = quoted(table.cursor)
     key = ", ".join(quoted(name) for name in (*table.primary_key, table.cursor))
-    first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
     with connection.cursor() as cursor:
         cursor.execute(
+            # A sum, since equal hashes cancel each other in an exclusive or.
             f"""
-            select ({cursor_column} at time zone 'UTC')::date, count(*), max({cursor_column}),
-                   bit_xor(hash_record_extended(row({key}), 0))
-            from {quoted(schema)}.{quoted(table.name)}
-            where {cursor_column} >= {first} and {cursor_column} < {end}
+            select {day_of(table, window)}, count(*),
+                   max({cursor_column}) filter (where {cursor_column} <= now() + interval '{CLOCKS_DIFFER}'),
+                   sum(hash_record_extended(row({key}, {_version(connection, table, schema)}), 0))::text
+            from {quoted(schema)}.{quoted(table.name)} as t
+            where {within(table, window)}
             group by 1
             """
         )
-        return {day: Fingerprint(rows, newest, value) for day, rows, newest, value in cursor.fetchall()}
+        return {day: Fingerprint(rows, newest, int(value) % 2**64) for day, rows, newest, value in cursor.fetchall()}
+
+
+def _version(connection: Connection, table: SourceTable, schema: str) -> str:
+    """SQL that differs between any two versions of a row.
+
+    The transaction that wrote it (`xmin`), which costs nothing and moves even where no column did; of a view or a
+    foreign table, or where the role may not read it, all columns as text.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select c.relkind in ('r', 'p', 'm') and has_column_privilege(c.oid, 'xmin', 'select')
+            from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+            where n.nspname = $1 and c.relname = $2
+            """,
+            (schema, table.name),
+        )
+        has_xmin = cursor.fetchone()
+    if not has_xmin or has_xmin[0]:
+        return "t.xmin"
+    names = ", ".join(quoted(column.name) for column in source_columns(connection, schema, table.name))
+    return f"row({names})::text"
 
 
 def unpartitioned(connection: Connection, table: SourceTable, schema: str, start_date: dt.date) -> dict[str, int]:
@@ -303,8 +359,7 @@ def unpartitioned(connection: Connection, table: SourceTable, schema: str, start
 
 def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[pa.RecordBatch]:
     """The valid rows of the window in the carried types, ordered by cursor. One scan, bounded batches."""
-    import pyarrow as pa
-
+    schema = carried_schema(reading.columns)
     with connection.cursor() as cursor:
         cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
         cursor.execute(
@@ -316,10 +371,16 @@ def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[p
         )
         for batch in batches(cursor):
             if batch.num_rows:
-                yield pa.RecordBatch.from_arrays(
-                    [_exact(batch.column(n), column.type) for n, column in enumerate(reading.columns)],
-                    schema=carried_schema(reading.columns),
-                )
+                yield _carried(batch, reading.columns, schema)
+
+
+def _carried(batch: pa.RecordBatch, columns: tuple[Column, ...], schema: pa.Schema) -> pa.RecordBatch:
+    """A batch as Postgres handed it over, in the types that its columns travel in."""
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays(
+        [_exact(batch.column(n), column.type) for n, column in enumerate(columns)], schema=schema
+    )
 
 
 def carried_schema(columns: tuple[Column, ...]) -> pa.Schema:
@@ -345,7 +406,7 @@ def rejected(connection: Connection, reading: Reading, window: Window) -> Iterat
     )
     with connection.cursor() as cursor:
         cursor.execute(
-            f"select ({quoted(reading.table.cursor)} at time zone 'UTC')::date, "
+            f"select {day_of(reading.table, window)}, "
             # Not jsonb, which refuses what json and text may hold; a column may be called t. A json value keeps the
             # newlines it was written with, all of them outside its strings.
             f"array_to_string(array[{cases}], '; '), translate(to_json(t.*)::text, e'\\n\\r', '  ') "
@@ -356,3 +417,48 @@ def rejected(connection: Connection, reading: Reading, window: Window) -> Iterat
             for row in batch.to_pylist():
                 day, reasons, content = row.values()
                 yield day, reasons, content
+
+
+def looked_up(connection: Connection, reading: Reading, keys: pa.Table, start: dt.date) -> tuple[pa.Table, pa.Table]:
+    """What the snapshot has of some keys, wherever their cursor lies: the rows that may travel, and the keys of others.
+
+    A row dated before `start`, or without a date, belongs to no partition and may not travel. A key that is in neither
+    is gone.
+    """
+    import pyarrow as pa
+
+    schema, key_schema = carried_schema(reading.columns), carried_schema(reading.key_columns)
+    valid, rejected = [schema.empty_table()], [key_schema.empty_table()]
+    names = ", ".join(quoted(name) for name in reading.table.primary_key)
+    types = ", ".join(
+        f"{quoted(name)} {kind}" for name, kind in zip(reading.table.primary_key, reading.key_types, strict=True)
+    )
+    select = dict(zip((column.name for column in reading.columns), reading.select, strict=True))
+    travels = f"({reading.valid} and {quoted(reading.table.cursor)} >= timestamptz '{start} 00:00:00+00')"
+    for first in range(0, len(keys), KEYS_PER_QUERY):
+        wanted = json.dumps(keys.slice(first, KEYS_PER_QUERY).to_pylist(), default=str)
+        found = (
+            f"from {reading.source} as t where ({names}) in (select {names} from jsonb_to_recordset($1::jsonb) as "
+            f"k({types})) and {travels}"
+        )
+        valid.append(_fetched(connection, f"select {', '.join(reading.select)} {found}", wanted, reading.columns))
+        rejected.append(
+            _fetched(
+                connection,
+                f"select {', '.join(select[column.name] for column in reading.key_columns)} {found} is not true",
+                wanted,
+                reading.key_columns,
+            )
+        )
+    return pa.concat_tables(valid), pa.concat_tables(rejected)
+
+
+def _fetched(connection: Connection, query: str, keys: str, columns: tuple[Column, ...]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = carried_schema(columns)
+    with connection.cursor() as cursor:
+        cursor.execute(query, (keys,))
+        return pa.Table.from_batches(
+            [_carried(batch, columns, schema) for batch in batches(cursor) if batch.num_rows], schema=schema
+        )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from shopstream_assets.platform.lake import PARTITION_COLUMN, Manifest
+from shopstream_assets.platform.manifest import PARTITION_COLUMN, Manifest
 from shopstream_assets.platform.tables import SourceTable, quoted
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """A declared table as three assets: Postgres, lake and staging."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -9,16 +9,10 @@ import dagster as dg
 from shopstream_assets.platform import extract, previews, staging
 from shopstream_assets.platform.code_references import code_references, declaration, definition
 from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.errors import Problem, told_from
-from shopstream_assets.platform.lake import (
-    MANIFEST,
-    Manifest,
-    ManifestColumn,
-    damaged_objects,
-    lake_writer,
-    partition_prefix,
-    read_manifests,
-)
+from shopstream_assets.platform.errors import told_from
+from shopstream_assets.platform.extraction import extract_to_lake
+from shopstream_assets.platform.loading import load_from_lake
+from shopstream_assets.platform.manifest import Manifest, manifest_key, partition_prefix, published, read_manifests
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.postgres import PostgresResource
@@ -27,6 +21,7 @@ from shopstream_assets.platform.retries import RETRY
 from shopstream_assets.platform.settings import DomainSettings
 from shopstream_assets.platform.simulate import play
 from shopstream_assets.platform.tables import SourceTable
+from shopstream_assets.platform.verification import lake_differences, repeated_keys, staging_differences
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -139,8 +134,10 @@ def postgres_asset(
     return simulated
 
 
-def lake_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The table's changed rows as Parquet objects in the lake."""
+def lake_asset(
+    domain: Domain, table: SourceTable, partitions: dg.PartitionsDefinition, start: dt.date = dt.date.min
+) -> dg.AssetsDefinition:
+    """The table's changed rows as Parquet objects in the lake; `start` is its first partition."""
     key = asset_key(domain.name, "lake", table.name)
 
     @dg.multi_asset(
@@ -156,16 +153,11 @@ def lake_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefi
         ],
         check_specs=[
             dg.AssetCheckSpec(
-                "rows_accounted_for",
+                "objects_hold_the_source",
                 asset=key,
                 blocking=True,
-                description="Rows of the source = rows in objects + quarantined rows, on every day of the window.",
-            ),
-            dg.AssetCheckSpec(
-                "objects_as_written",
-                asset=key,
-                blocking=True,
-                description="Each object in the manifests is there with its size and checksum.",
+                description="Every object, fetched again, has its checksum and rows; rows of the source = rows in the "
+                "day's objects + quarantined rows.",
             ),
             dg.AssetCheckSpec(
                 "schema_as_declared",
@@ -183,8 +175,8 @@ def lake_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefi
     ) -> dg.MaterializeResult:
         window = Window.of(context)
         with told_from("lake", table.name, window, "extracting changed rows to the lake"):
-            drift, manifests = extract_to_lake(source, store, table, window)
-            damage = list(damaged_objects(store, table, window, manifests.values()))
+            drift, manifests = extract_to_lake(source, store, table, window, start)
+            damage = list(lake_differences(store, manifests.values()))
             look = {} if damage else previews.of_lake(store, table, manifests.values())
         for day, manifest in manifests.items():
             context.add_asset_metadata(
@@ -192,21 +184,28 @@ def lake_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefi
                     "dagster/partition_row_count": manifest.rows,
                     "dagster/size_bytes": manifest.bytes,
                     "quarantined_rows": manifest.quarantined_rows,
+                    "moved_rows": manifest.moved,
+                    "deleted_rows": manifest.deleted,
+                    "snapshot": manifest.snapshot,
+                    "manifest_hash": manifest.hash,
                     "dagster/uri": f"s3://{store.bucket}/{partition_prefix(table, day)}",
-                    "manifest": dg.MetadataValue.url(store.page(partition_prefix(table, day) + MANIFEST)),
+                    "manifest": dg.MetadataValue.url(store.page(manifest_key(table, day))),
                 },
                 partition_key=day.isoformat(),
             )
         _show(context, window, look)
         return dg.MaterializeResult(
             check_results=[
-                _rows_accounted_for(key, manifests),
                 dg.AssetCheckResult(
-                    check_name="objects_as_written",
+                    check_name="objects_hold_the_source",
                     asset_key=key,
                     passed=not damage,
                     description="; ".join(damage[:5]) or None,
-                    metadata={"objects": sum(len(manifest.objects) for manifest in manifests.values())},
+                    metadata={
+                        "objects": sum(len(manifest.objects) for manifest in manifests.values()),
+                        "source_rows": sum(manifest.source_rows for manifest in manifests.values()),
+                        "quarantined_rows": sum(manifest.quarantined_rows for manifest in manifests.values()),
+                    },
                 ),
                 dg.AssetCheckResult(
                     check_name="schema_as_declared",
@@ -220,55 +219,6 @@ def lake_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefi
         )
 
     return lake
-
-
-def extract_to_lake(
-    source: PostgresResource, store: ObjectStoreResource, table: SourceTable, window: Window
-) -> tuple[extract.Drift, dict[dt.date, Manifest]]:
-    """Read the window in one snapshot, write its objects, publish its manifests; returns the drift and manifests.
-
-    Raises Problem, leaving every earlier manifest in force, when a service fails or the table cannot be read.
-    """
-    with source.snapshot() as connection, lake_writer(store, table) as writer:
-        extracted_at = dt.datetime.now(dt.UTC)
-        reading = extract.plan(connection, table, source.schema_name)
-        _refuse_namesakes([column.name for column in reading.columns])
-        counted = extract.fingerprints(connection, table, source.schema_name, window)
-        writer.write(extract.scan(connection, reading, window))
-        if sum(day.rows for day in counted.values()) != sum(day.rows for day in writer.days.values()):
-            writer.quarantine(extract.rejected(connection, reading, window))
-        columns = tuple(ManifestColumn(name=column.name, type=column.type.snowflake) for column in reading.columns)
-        return reading.drift, writer.publish(window, counted, columns, reading.drift, extracted_at)
-
-
-def _refuse_namesakes(columns: Iterable[str]) -> None:
-    """Raise SchemaMismatch where two columns of the source would be one in Snowflake, or one that staging adds."""
-    taken = {staging.upper(name): f"{name} of staging" for name in staging.ADDED_COLUMNS}
-    for name in columns:
-        if namesake := taken.get(staging.upper(name)):
-            raise extract.SchemaMismatch(
-                f"columns {name} and {namesake} would have one name in Snowflake.", f"rename {name} in the source."
-            )
-        taken[staging.upper(name)] = name
-
-
-def _rows_accounted_for(key: dg.AssetKey, manifests: Mapping[dt.date, Manifest]) -> dg.AssetCheckResult:
-    lost = {
-        str(day): manifest.source_rows - manifest.rows - manifest.quarantined_rows
-        for day, manifest in manifests.items()
-        if manifest.source_rows != manifest.rows + manifest.quarantined_rows
-    }
-    return dg.AssetCheckResult(
-        check_name="rows_accounted_for",
-        asset_key=key,
-        passed=not lost,
-        metadata={
-            "source_rows": sum(manifest.source_rows for manifest in manifests.values()),
-            "lake_rows": sum(manifest.rows for manifest in manifests.values()),
-            "quarantined_rows": sum(manifest.quarantined_rows for manifest in manifests.values()),
-            **({"lost_rows_by_day": dg.MetadataValue.json(lost)} if lost else {}),
-        },
-    )
 
 
 def _nothing_quarantined(
@@ -300,7 +250,7 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
             dg.AssetSpec(
                 **_spec(domain, "staging", table, deps=[asset_key(domain.name, "lake", table.name)]),
                 description=f"One row per version of: {table.grain[0].lower()}{table.grain[1:]} "
-                "The log of its changes; a partition is replaced whole.",
+                "The log of its changes and tombstones; a partition is replaced whole.",
                 kinds={"snowflake"},
                 partitions_def=partitions,
                 metadata=_declared_metadata(domain, "staging", table, f"STAGING.{table.staging_table}", staging_asset),
@@ -308,16 +258,16 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
         ],
         check_specs=[
             dg.AssetCheckSpec(
-                "rows_as_in_manifest",
+                "equals_the_lake",
                 asset=key,
                 blocking=True,
-                description="Each partition has exactly the rows that its manifest names.",
+                description="Each partition, counted and summed again, has the rows of its current manifest.",
             ),
             dg.AssetCheckSpec(
                 "keys_unique_and_not_null",
                 asset=key,
                 blocking=True,
-                description="Within a partition no key is null or occurs twice.",
+                description="No key is null, and a snapshot saw each key once.",
             ),
         ],
         name=f"{domain.name}__staging__{table.name}",
@@ -329,27 +279,40 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
     ) -> dg.MaterializeResult:
         window = Window.of(context)
         with told_from("staging", table.name, window, "loading the lake's partitions"):
-            manifests, staged, look = load_from_lake(store, warehouse, table, window)
-        for day, rows in staged.items():
+            manifests = load_from_lake(store, warehouse, table, window)
+            etags = published(store, table, window)
+            current = read_manifests(store, table, window.days)
+            with warehouse.connection(LOADING) as session:
+                differing = list(staging_differences(session, warehouse.database, table, window, current, etags))
+                repeated = repeated_keys(session, warehouse.database, table, window)
+                look = _newest_staged(session, warehouse.database, table, manifests)
+        for day, manifest in manifests.items():
             context.add_asset_metadata(
-                {"dagster/partition_row_count": rows.rows, "loaded_bytes": manifests[day].bytes},
+                {
+                    "dagster/partition_row_count": manifest.staged_rows,
+                    "loaded_bytes": manifest.bytes,
+                    "manifest_hash": manifest.hash,
+                },
                 partition_key=day.isoformat(),
             )
         _show(context, window, look)
-        repeated = {str(day): found.rows - found.keys for day, found in staged.items() if found.rows != found.keys}
         return dg.MaterializeResult(
             check_results=[
                 dg.AssetCheckResult(
-                    check_name="rows_as_in_manifest",
+                    check_name="equals_the_lake",
                     asset_key=key,
-                    passed=all(staged[day].rows == manifest.rows for day, manifest in manifests.items()),
-                    metadata={"rows": sum(found.rows for found in staged.values())},
+                    passed=not differing,
+                    description=f"{'; '.join(differing[:5])}. Next: materialize the day in lake and staging again."
+                    if differing
+                    else None,
+                    metadata={"rows": sum(manifest.staged_rows for manifest in manifests.values())},
                 ),
                 dg.AssetCheckResult(
                     check_name="keys_unique_and_not_null",
                     asset_key=key,
                     passed=not repeated,
-                    description=f"rows with a null or repeated {', '.join(table.primary_key)}: {repeated}"
+                    description=f"rows with a null or repeated {', '.join(table.primary_key)}: "
+                    f"{ {str(day): rows for day, rows in repeated.items()} }"
                     if repeated
                     else None,
                 ),
@@ -359,47 +322,12 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
     return stage
 
 
-def load_from_lake(
-    store: ObjectStoreResource, warehouse: WarehouseResource, table: SourceTable, window: Window
-) -> tuple[dict[dt.date, Manifest], dict[dt.date, staging.StagedDay], dict[str, dg.MetadataValue]]:
-    """Replace the window's partitions in staging by what the lake's manifests name; returns also how the newest looks.
-
-    Raises Problem, leaving staging as it was, when a manifest or object is missing or damaged or a service fails.
-    """
-    manifests = dict(_required_manifests(store, table, window))
-    damage = list(damaged_objects(store, table, window, manifests.values()))
-    if damage:
-        raise Problem(
-            f"the lake is damaged: {'; '.join(damage[:5])}{' ...' if len(damage) > 5 else ''}.",
-            f"materialize lake/{table.name} for these partitions again; the source still has the rows.",
-        )
-    with warehouse.connection(LOADING) as session:
-        staging.create_stage(session, warehouse.database, store.bucket, warehouse.storage_integration)
-        staging.create_staging_table(session, warehouse.database, table, manifests.values())
-        staged = staging.replace_partitions(session, warehouse.database, table, window, manifests)
-        look = _newest_staged(session, warehouse.database, table, staged)
-        return manifests, staged, look
-
-
 def _newest_staged(
-    session: "SnowflakeConnection", database: str, table: SourceTable, staged: Mapping[dt.date, staging.StagedDay]
+    session: "SnowflakeConnection", database: str, table: SourceTable, manifests: Mapping[dt.date, Manifest]
 ) -> dict[str, dg.MetadataValue]:
-    newest = max((day for day, found in staged.items() if found.rows), default=None)
+    newest = max((day for day, manifest in manifests.items() if manifest.staged_rows), default=None)
     if newest is None:
         return {}
     query = f"select * from {staging.staging_relation(database, table)} where {staging.within(Window.day(newest))}"
     with session.cursor() as cursor:
         return previews.of_relation(cursor, query, {*previews.clear_columns(table), *staging.ADDED_COLUMNS})
-
-
-def _required_manifests(
-    store: ObjectStoreResource, table: SourceTable, window: Window
-) -> Iterator[tuple[dt.date, Manifest]]:
-    found = read_manifests(store, table, window.days)
-    missing = [day for day, manifest in found.items() if manifest is None]
-    if missing:
-        raise Problem(
-            f"{len(missing)} of {len(found)} partitions have no manifest in the lake, the first is {missing[0]}.",
-            f"materialize lake/{table.name} for {Window(missing[0], missing[-1] + ONE_DAY)} first.",
-        )
-    yield from ((day, manifest) for day, manifest in found.items() if manifest is not None)

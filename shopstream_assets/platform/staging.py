@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.lake import PARTITION_COLUMN, Manifest
+from shopstream_assets.platform.ledger import record_loaded
+from shopstream_assets.platform.manifest import (
+    DELETED_AT_COLUMN,
+    DELETED_COLUMN,
+    PARTITION_COLUMN,
+    QUARANTINED_COLUMN,
+    SNAPSHOT_COLUMN,
+    Manifest,
+)
 from shopstream_assets.platform.partitions import Window
-from shopstream_assets.platform.tables import SourceTable, quoted
+from shopstream_assets.platform.tables import SourceTable, snowflake_name, upper
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -28,12 +35,20 @@ ROLLBACK_TIMEOUT = 5
 # What staging adds to the columns of the source.
 ADDED_COLUMNS = {
     PARTITION_COLUMN: "date",
+    SNAPSHOT_COLUMN: "varchar",
+    DELETED_COLUMN: "boolean",
+    DELETED_AT_COLUMN: "timestamp_ntz(6)",
+    QUARANTINED_COLUMN: "boolean",
     "_source_file": "varchar",
     "_source_row": "number(38,0)",
     "_loaded_at": "timestamp_ntz(6)",
 }
 ADDED_DESCRIPTIONS = {
-    PARTITION_COLUMN: "Partition of the row: the UTC day of its change.",
+    PARTITION_COLUMN: "Partition of the row: the UTC day of its change, or one that its key has left.",
+    SNAPSHOT_COLUMN: "Position of the snapshot of the source that saw the row so; of a key's rows the greatest counts.",
+    DELETED_COLUMN: "Whether the snapshot found the key gone: a tombstone, with no other column of the source.",
+    DELETED_AT_COLUMN: "When the key was first found gone (UTC).",
+    QUARANTINED_COLUMN: "Whether the snapshot found the row unfit to travel: its key alone, the row is in quarantine.",
     "_source_file": "Object of the lake the row was loaded from.",
     "_source_row": "Position of the row in that object.",
     "_loaded_at": "When the row was loaded (UTC).",
@@ -47,26 +62,12 @@ class StagedCountMismatch(Problem):
     """COPY loaded other rows than the manifests name; the transaction was rolled back."""
 
 
+class ManifestsChanged(Problem):
+    """The lake published newer manifests while their partitions were being loaded; nothing was loaded."""
+
+
 class StagingTooNarrow(Problem):
     """A column of the staging table cannot hold what the lake has without changing it; nothing was loaded."""
-
-
-@dataclass(frozen=True)
-class StagedDay:
-    """A partition as it lies in staging: its rows and how many distinct keys they have."""
-
-    rows: int
-    keys: int
-
-
-def snowflake_name(name: str) -> str:
-    """The quoted Snowflake identifier for a name of the source: what the name unquoted would mean there."""
-    return quoted(upper(name))
-
-
-def upper(name: str) -> str:
-    """A name in capitals, letter by letter: one that becomes two, as ß, would no longer match the column of a file."""
-    return "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in name)
 
 
 def staging_relation(database: str, table: SourceTable) -> str:
@@ -138,10 +139,14 @@ def replace_partitions(
     table: SourceTable,
     window: Window,
     manifests: Mapping[dt.date, Manifest],
-) -> dict[dt.date, StagedDay]:
-    """Replace the window's partitions by what its manifests name, in one transaction.
+    etags: Mapping[dt.date, str],
+    newest_etags: Callable[[], Mapping[dt.date, str]],
+) -> dict[dt.date, int]:
+    """Replace the window's partitions by what its manifests name, in one transaction; returns the rows of each.
 
-    Raises StagedCountMismatch, leaving the table as it was, when the rows loaded are not those of the manifests.
+    The delete makes a second loader of the same partitions wait. What `newest_etags` says after it is what counts: a
+    slow loader must not put older manifests over newer ones. Raises ManifestsChanged in that case, and
+    StagedCountMismatch when the rows loaded are not those of the manifests; both leave the table as it was.
     """
     import snowflake.connector as connector
 
@@ -150,19 +155,24 @@ def replace_partitions(
     with session.cursor() as cursor:
         cursor.execute("begin")
         try:
-            cursor.execute(
-                f"delete from {relation} where {within(window)}",
-            )
+            cursor.execute(f"delete from {relation} where {within(window)}")
+            if newest_etags() != etags:
+                raise ManifestsChanged(
+                    "the lake's manifests were replaced while they were being loaded.",
+                    "nothing is lost: it is tried again with the new ones.",
+                    retry=True,
+                )
             for first in range(0, len(keys), FILES_PER_COPY):
                 _copy(cursor, relation, stage_relation(database), keys[first : first + FILES_PER_COPY])
-            staged = _staged(cursor, relation, table, window)
+            staged = _staged(cursor, relation, window)
             for day, manifest in manifests.items():
-                rows = staged[day].rows
-                if rows != manifest.rows:
+                if staged[day] != manifest.staged_rows:
                     raise StagedCountMismatch(
-                        f"{day} has {rows} rows after COPY, its manifest says {manifest.rows}; rolled back.",
+                        f"{day} has {staged[day]} rows after COPY, its manifest says {manifest.staged_rows}; rolled "
+                        "back.",
                         "materialize the lake's partition again, then this one.",
                     )
+            record_loaded(cursor, database, table, window, manifests, etags)
             cursor.execute("commit")
         except BaseException:
             # What a broken connection cannot roll back any more, Snowflake does when the session ends.
@@ -188,12 +198,8 @@ def _copy(cursor: SnowflakeCursor, relation: str, stage: str, keys: list[str]) -
     )
 
 
-def _staged(cursor: SnowflakeCursor, relation: str, table: SourceTable, window: Window) -> dict[dt.date, StagedDay]:
+def _staged(cursor: SnowflakeCursor, relation: str, window: Window) -> dict[dt.date, int]:
     partition = snowflake_name(PARTITION_COLUMN)
-    key = ", ".join(snowflake_name(name) for name in table.primary_key)
-    cursor.execute(
-        f"select {partition}, count(*), count(distinct {key}) from {relation} "
-        f"where {within(window)} group by {partition}"
-    )
-    found = {day: StagedDay(rows, keys) for day, rows, keys in cursor.fetchall()}
-    return {day: found.get(day, StagedDay(0, 0)) for day in window.days}
+    cursor.execute(f"select {partition}, count(*) from {relation} where {within(window)} group by {partition}")
+    found = dict(cursor.fetchall())
+    return {day: found.get(day, 0) for day in window.days}

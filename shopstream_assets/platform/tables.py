@@ -121,6 +121,7 @@ class SourceTable:
 
     `cursor` is the timestamptz column whose UTC day is the row's partition: `updated_at`, or `occurred_at` where rows
     are only ever appended. `freshness` is how old the newest change may be before the table counts as stale.
+    `max_loss` is the share of the table's rows that may be gone at once: an extraction that finds more deleted stops.
     """
 
     name: str
@@ -133,6 +134,7 @@ class SourceTable:
     primary_key: tuple[str, ...] = ("id",)
     zone: str = "postgres"
     freshness: dt.timedelta = dt.timedelta(hours=36)
+    max_loss: float = 0.2
     rules: tuple[RowRule, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -171,6 +173,16 @@ class SourceTable:
 def quoted(identifier: str) -> str:
     """A Postgres or Snowflake identifier, quoted so that any character in it is itself."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def snowflake_name(name: str) -> str:
+    """The quoted Snowflake identifier for a name of the source: what the name unquoted would mean there."""
+    return quoted(upper(name))
+
+
+def upper(name: str) -> str:
+    """A name in capitals, letter by letter: one that becomes two, as ß, would no longer match the column of a file."""
+    return "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in name)
 
 
 def arrow_schema(table: SourceTable) -> pa.Schema:

@@ -17,10 +17,12 @@ import pytest
 
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import told_from
-from shopstream_assets.platform.lake import Manifest, partition_prefix
+from shopstream_assets.platform.extraction import extract_to_lake
+from shopstream_assets.platform.loading import load_from_lake
+from shopstream_assets.platform.manifest import Manifest, manifest_key
 from shopstream_assets.platform.partitions import ONE_DAY, Window, daily
-from shopstream_assets.platform.source_assets import extract_to_lake, lake_asset, load_from_lake, staging_asset
-from shopstream_assets.platform.staging import snowflake_name, staging_relation
+from shopstream_assets.platform.source_assets import lake_asset, staging_asset
+from shopstream_assets.platform.staging import staging_relation
 from shopstream_assets.platform.tables import (
     BIGINT,
     DATE,
@@ -33,6 +35,7 @@ from shopstream_assets.platform.tables import (
     SourceTable,
     postgres_ddl,
     quoted,
+    snowflake_name,
 )
 from shopstream_assets.summary import Services
 
@@ -121,11 +124,18 @@ class Spoiled:
         return manifests[window.first]
 
     def staged(self, *columns: str) -> list[tuple[Any, ...]]:
-        """Those columns in staging, ordered by all of them."""
+        """Those columns of the rows in staging as the newest snapshot saw them, ordered by all of them."""
         names = ", ".join(snowflake_name(name) for name in columns)
-        relation = staging_relation(self.services.warehouse.database, self.table)
+        key = ", ".join(snowflake_name(name) for name in self.table.primary_key)
+        relation = (
+            f"(select *, rank() over (partition by {key} order by _snapshot desc nulls last) as _place "
+            f"from {staging_relation(self.services.warehouse.database, self.table)})"
+        )
         with self.services.warehouse.connection("REPORTING_WH") as session, session.cursor() as cursor:
-            cursor.execute(f"select {names} from {relation}")
+            cursor.execute(
+                f"select {names} from {relation} "
+                "where _place = 1 and not coalesce(_deleted, false) and not coalesce(_quarantined, false)"
+            )
             return sorted((tuple(row) for row in cursor.fetchall()), key=repr)
 
     def quarantined(self, manifest: Manifest) -> list[dict[str, Any]]:
@@ -134,7 +144,7 @@ class Spoiled:
         return [json.loads(line) for content in contents for line in content.split("\n")[:-1]]
 
     def manifest_key(self, day: dt.date = FIRST) -> str:
-        return f"{partition_prefix(self.table, day)}_manifest.json"
+        return manifest_key(self.table, day)
 
     def manifest_bytes(self, day: dt.date = FIRST) -> bytes:
         return self.services.store.get(self.manifest_key(day))

@@ -10,7 +10,7 @@ from bad_input import DAY, DAYS, FIRST, LINES, Spoiled, retried, told
 
 from shopstream_assets.platform import staging
 from shopstream_assets.platform.errors import LayerError
-from shopstream_assets.platform.lake import Manifest
+from shopstream_assets.platform.manifest import Manifest
 from shopstream_assets.platform.partitions import ONE_DAY
 from shopstream_assets.summary import Services
 
@@ -101,7 +101,7 @@ def test_the_lake_says_so_when_what_it_wrote_is_not_there_any_more(
 ) -> None:
     from shopstream_assets.platform import lake
 
-    damage, found = DAMAGES[kind]
+    damage, _ = DAMAGES[kind]
     publish = lake.LakeWriter.publish
 
     def publish_and_damage(self: lake.LakeWriter, *arguments: object) -> object:
@@ -111,10 +111,10 @@ def test_the_lake_says_so_when_what_it_wrote_is_not_there_any_more(
 
     monkeypatch.setattr(lake.LakeWriter, "publish", publish_and_damage)
     result = lines.materialize("lake")
-    [check] = [each for each in result.get_asset_check_evaluations() if each.check_name == "objects_as_written"]
+    [check] = [each for each in result.get_asset_check_evaluations() if each.check_name == "objects_hold_the_source"]
     assert not check.passed
     assert check.blocking
-    assert found in (check.description or "")
+    assert ("is missing" if kind == "deleted" else "is not the one that was written") in (check.description or "")
 
 
 CORRUPTIONS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -149,7 +149,8 @@ def test_a_manifest_that_counts_other_rows_than_its_objects_hold_rolls_the_load_
     lines.stage()
     lines.run("update {t} set note = 'new'")
     manifest = lines.extract()[FIRST]
-    remanifest(lines, manifest.model_copy(update={"rows": 2}))
+    more = manifest.objects[0].model_copy(update={"rows": 2})
+    remanifest(lines, manifest.model_copy(update={"objects": (more, *manifest.objects[1:])}))
     with pytest.raises(LayerError) as caught:
         lines.load()
     assert str(caught.value) == (

@@ -8,7 +8,7 @@ import pytest
 from bad_input import DAY, FIRST, LINES, NOON, Spoiled, retried, told
 
 from shopstream_assets.platform.errors import LayerError
-from shopstream_assets.platform.lake import Manifest
+from shopstream_assets.platform.manifest import Manifest
 from shopstream_assets.platform.tables import BIGINT, MONEY, TEXT, TIMESTAMP, Column, SourceTable, numeric
 from shopstream_assets.summary import Services
 

@@ -17,8 +17,8 @@ from bad_input import DAYS, FIRST, LINES, Proxy, Spoiled, proxy, retried, told
 
 from shopstream_assets.platform import extract, staging
 from shopstream_assets.platform.errors import LayerError, ServiceError
-from shopstream_assets.platform.lake import LakeWriter, lake_writer
-from shopstream_assets.platform.partitions import ONE_DAY
+from shopstream_assets.platform.lake import Extraction, LakeWriter, lake_writer
+from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources import object_store, warehouse
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.postgres import OPTIONS, PostgresResource, with_options
@@ -28,6 +28,16 @@ from shopstream_assets.summary import Services
 LAKE = "lake/lines, partition 2026-03-01: extracting changed rows to the lake: "
 STAGING = "staging/lines, partition 2026-03-01: loading the lake's partitions: "
 PASSWORD = "hunter2-is-secret"
+EXTRACTION = Extraction(
+    window=Window(dt.date(2026, 1, 1), dt.date(2027, 1, 1)),
+    position="0001/0/0",
+    source="system 1",
+    extracted_at=dt.datetime(2026, 3, 1, tzinfo=dt.UTC),
+    columns=(),
+    drift=extract.Drift(),
+    reading="",
+    start=dt.date(2026, 1, 1),
+)
 # An unused port: nothing may listen on it without being root.
 CLOSED = 1
 
@@ -290,7 +300,7 @@ def test_an_upload_that_fails_ends_the_scan_without_reading_the_rest(
             yield pa.RecordBatch.from_arrays([*nothing, pa.repeat(moment, 1)], schema=schema)
 
     store = endpoint(lines.services, monkeypatch, f"http://127.0.0.1:{CLOSED}")
-    with pytest.raises(ServiceError), lake_writer(store, LINES) as writer:
+    with pytest.raises(ServiceError), lake_writer(store, LINES, EXTRACTION, ()) as writer:
         writer.write(one_row_a_day())
     assert read < 100
 

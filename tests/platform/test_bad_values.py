@@ -234,7 +234,7 @@ def test_a_day_without_rows_is_published_staged_and_empties_what_was_there(lines
     lines.insert(id=1).stage()
     lines.run("delete from {t}")
     manifest = lines.stage()
-    assert (manifest.rows, manifest.source_rows, manifest.objects) == (0, 0, ())
+    assert (manifest.rows, manifest.source_rows, manifest.deleted, manifest.history) == (0, 0, 1, 1)
     assert lines.staged("id") == []
 
 

@@ -3,9 +3,10 @@
 import datetime as dt
 from decimal import Decimal
 
-from shopstream_assets.platform.lake import read_manifests
+from shopstream_assets.platform.extraction import extract_to_lake
+from shopstream_assets.platform.loading import load_from_lake
+from shopstream_assets.platform.manifest import read_manifests
 from shopstream_assets.platform.partitions import Window
-from shopstream_assets.platform.source_assets import extract_to_lake, load_from_lake
 from shopstream_assets.platform.staging import staging_relation
 from shopstream_assets.platform.tables import BIGINT, MONEY, TEXT, TIMESTAMP, Column, SourceTable, postgres_ddl, quoted
 from shopstream_assets.summary import Services
@@ -71,7 +72,7 @@ def test_running_again_changes_nothing_and_writes_no_new_object(services: Servic
         extract_to_lake(services.source, services.store, PAYMENTS, MARCH)
         load_from_lake(services.store, services.warehouse, PAYMENTS, MARCH)
         objects = [key for key, _, _ in services.store.listed("raw/")]
-        assert len(objects) == 2 + 3
+        assert len(objects) == 2 + 3 + len(["_head.json"])
         assert [row[0] for row in staged(services)] == [1, 2]
 
 

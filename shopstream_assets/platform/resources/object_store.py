@@ -28,6 +28,10 @@ class ObjectMissing(Exception):
     """There is no object under that key."""
 
 
+class ObjectChanged(Exception):
+    """The object under that key is not the one that was to be replaced."""
+
+
 class ObjectStoreResource(dg.ConfigurableResource):
     """One S3 bucket. Credentials, region and endpoint are those of any AWS tool (environment, profile, role)."""
 
@@ -55,6 +59,25 @@ class ObjectStoreResource(dg.ConfigurableResource):
         """Store an object and return its ETag. S3 refuses content that does not arrive whole (a checksum travels)."""
         with self._errors(key):
             return self.client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentType=content_type)["ETag"]
+
+    def replace(self, key: str, content: bytes, content_type: str, etag: str | None) -> str:
+        """Store an object in place of the one with that ETag, None where there must be none; returns its ETag.
+
+        Raises ObjectChanged, storing nothing, where another is there. S3 decides, so of two writers one succeeds.
+        """
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        try:
+            with self._errors(key):
+                return self.client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=content,
+                    ContentType=content_type,
+                    **condition,  # type: ignore[arg-type]
+                )["ETag"]
+        except ObjectMissing:
+            # What was to be replaced has been deleted.
+            raise ObjectChanged(key) from None
 
     def get(self, key: str) -> bytes:
         """The content of an object; ObjectMissing where there is none."""
@@ -98,6 +121,9 @@ class ObjectStoreResource(dg.ConfigurableResource):
             code = error.response.get("Error", {}).get("Code", "")
             if code in ("NoSuchKey", "404"):
                 raise ObjectMissing(key) from None
+            # 409: S3 had another conditional write of that key under way.
+            if code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
+                raise ObjectChanged(key) from None
             raise self._refused(code, key, error) from None
         except (ConnectionError, HTTPClientError, IncompleteReadError) as error:
             raise ServiceError(

@@ -54,12 +54,13 @@ class PostgresResource(dg.ConfigurableResource):
     schema_name: str = Field(default="public", description="Schema that holds the source tables.")
 
     @contextmanager
-    def snapshot(self) -> Iterator[Connection]:
+    def snapshot(self, *tables: str, alone: str = "") -> Iterator[Connection]:
         """A REPEATABLE READ READ ONLY transaction: all statements see one moment of the database.
 
+        Of those with the same name in `alone`, one is under way at a time: the others wait for it before they begin.
         Raises ServiceError when the database refuses, does not answer or cuts the connection.
         """
-        with self._transaction(READ_ONLY) as connection:
+        with self._transaction(READ_ONLY, alone) as connection:
             yield connection
 
     @contextmanager
@@ -69,7 +70,7 @@ class PostgresResource(dg.ConfigurableResource):
             yield connection
 
     @contextmanager
-    def _transaction(self, mode: str) -> Iterator[Connection]:
+    def _transaction(self, mode: str, alone: str = "") -> Iterator[Connection]:
         import adbc_driver_postgresql.dbapi as adbc
 
         try:
@@ -78,6 +79,11 @@ class PostgresResource(dg.ConfigurableResource):
             raise service_error(error) from None
         try:
             with connection.cursor() as cursor:
+                if alone:
+                    # Of the session, for it must come before the transaction whose snapshot it is for.
+                    cursor.execute("select pg_advisory_lock(hashtextextended($1, 0))", (alone,))
+                    cursor.fetchall()
+                    connection.commit()
                 cursor.execute(mode)
                 cursor.execute("set local timezone to 'UTC'")
             yield connection
