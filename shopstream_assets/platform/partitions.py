@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from shopstream_assets.platform.errors import LayerError, Problem
+
 ONE_DAY = dt.timedelta(days=1)
 
 
@@ -29,8 +31,28 @@ class Window:
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext) -> Window:
-        """The days that the running step was asked for."""
+        """The days that the running step was asked for.
+
+        Raises LayerError, not to be tried again, where the assets have no such partitions: Dagster takes a range as it
+        is given, and would refuse its days one by one after the work is done.
+        """
         span = context.partition_time_window
+        asked, offered = context.partition_key_range, context.assets_def.partitions_def
+        first, last = (offered.get_first_partition_key(), offered.get_last_partition_key()) if offered else (None, None)
+        if first and last and not first <= asked.start <= asked.end <= last:
+            raise LayerError(
+                ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys)),
+                f"taking the partitions {asked.start} to {asked.end}",
+                Problem(
+                    "the range ends before it begins."
+                    if asked.end < asked.start
+                    else f"only those from {first} to {last} exist; no work was done.",
+                    f"launch the days from {max(asked.start, first)} to {min(asked.end, last)}; for older ones set "
+                    "SHOPSTREAM_START_DATE to an earlier day."
+                    if asked.start <= last and first <= asked.end and asked.start <= asked.end
+                    else f"launch days from {first} to {last}.",
+                ),
+            )
         return cls(span.start.date(), span.end.date())
 
     @classmethod

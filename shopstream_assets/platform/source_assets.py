@@ -229,7 +229,7 @@ def extract_to_lake(
 
     Raises Problem, leaving every earlier manifest in force, when a service fails or the table cannot be read.
     """
-    with source.snapshot() as connection, lake_writer(store, table) as writer:
+    with source.snapshot(tables=[table]) as connection, lake_writer(store, table) as writer:
         extracted_at = dt.datetime.now(dt.UTC)
         reading = extract.plan(connection, table, source.schema_name)
         _refuse_namesakes([column.name for column in reading.columns])
