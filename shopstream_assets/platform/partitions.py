@@ -36,23 +36,9 @@ class Window:
         Raises LayerError, not to be tried again, where the assets have no such partitions: Dagster takes a range as it
         is given, and would refuse its days one by one after the work is done.
         """
+        if (offered := context.assets_def.partitions_def) is not None:
+            _refuse_missing(context, offered)
         span = context.partition_time_window
-        asked, offered = context.partition_key_range, context.assets_def.partitions_def
-        first, last = (offered.get_first_partition_key(), offered.get_last_partition_key()) if offered else (None, None)
-        if first and last and not first <= asked.start <= asked.end <= last:
-            raise LayerError(
-                ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys)),
-                f"taking the partitions {asked.start} to {asked.end}",
-                Problem(
-                    "the range ends before it begins."
-                    if asked.end < asked.start
-                    else f"only those from {first} to {last} exist; no work was done.",
-                    f"launch the days from {max(asked.start, first)} to {min(asked.end, last)}; for older ones set "
-                    "SHOPSTREAM_START_DATE to an earlier day."
-                    if asked.start <= last and first <= asked.end and asked.start <= asked.end
-                    else f"launch days from {first} to {last}.",
-                ),
-            )
         return cls(span.start.date(), span.end.date())
 
     @classmethod
@@ -68,3 +54,19 @@ class Window:
     def __str__(self) -> str:
         last = self.end - ONE_DAY
         return str(self.first) if last == self.first else f"{self.first}..{last}"
+
+
+def _refuse_missing(context: dg.AssetExecutionContext, offered: dg.PartitionsDefinition) -> None:
+    asked = context.partition_key_range
+    first, last = offered.get_first_partition_key(), offered.get_last_partition_key()
+    if first is None or last is None or first <= asked.start <= asked.end <= last:
+        return
+    if asked.end < asked.start:
+        problem = Problem("the range ends before it begins.", f"launch days in their order, from {first} to {last}.")
+    else:
+        problem = Problem(
+            f"only the days {first} to {last} exist; no work was done.",
+            "launch those; for older ones set the domain's START_DATE (as SHOPSTREAM_START_DATE) to an earlier day.",
+        )
+    assets = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
+    raise LayerError(f"{assets}, partition {asked.start}..{asked.end}", "taking the days of the run", problem)
