@@ -11,12 +11,14 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.partitions import Window
 from shopstream_assets.platform.resources.postgres import batches
+from shopstream_assets.platform.resources.postgres_errors import hidden_rows, service_error, sqlstate
 from shopstream_assets.platform.tables import (
     BIGINT,
     BOOLEAN,
@@ -43,6 +45,17 @@ KEYS_PER_QUERY = 20_000
 CLOCKS_DIFFER = "5 minutes"
 # Snowflake's VARCHAR holds 16 MB.
 TEXT_BYTES = 16 * 1024 * 1024
+
+# Said of every column that holds days or times, the cursor among them.
+IN_RANGE = "{0} >= '0001-01-01' and {0} < '10000-01-01'"
+# Bytes that are UTF-8. A database of encoding SQL_ASCII takes every byte for a character, and so does its regex.
+UTF8 = (
+    r"'^([\u0001-\u007f]|[\u00c2-\u00df][\u0080-\u00bf]|\u00e0[\u00a0-\u00bf][\u0080-\u00bf]"
+    r"|[\u00e1-\u00ec\u00ee\u00ef][\u0080-\u00bf]{2}|\u00ed[\u0080-\u009f][\u0080-\u00bf]"
+    r"|\u00f0[\u0090-\u00bf][\u0080-\u00bf]{2}|[\u00f1-\u00f3][\u0080-\u00bf]{3}"
+    r"|\u00f4[\u0080-\u008f][\u0080-\u00bf]{2})*$'"
+)
+UNDEFINED_COLUMN, UNDEFINED_TABLE = "42703", "42P01"
 
 # What a declared type can be read from without changing a value.
 WIDENINGS: Mapping[str, tuple[str, ...]] = {
@@ -77,7 +90,8 @@ class SchemaMismatch(Problem):
 class SourceColumn:
     """A column as the catalogue of Postgres has it.
 
-    `type` is without its modifier, as "numeric"; `long` is whether the table may hold a value of over TEXT_BYTES.
+    `type` is without its modifier, as "numeric"; `long` is whether the table may hold a value of over TEXT_BYTES;
+    `readable` is whether this role may read the column.
     """
 
     name: str
@@ -85,6 +99,22 @@ class SourceColumn:
     modifier: str
     not_null: bool
     long: bool
+    readable: bool
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A table as this role sees it.
+
+    `hides_rows` is whether row-level security would apply to the role; `any_byte` is whether the database, of encoding
+    SQL_ASCII, vouches for no text; `enters` is whether the role may use the schema.
+    """
+
+    role: str
+    hides_rows: bool
+    any_byte: bool
+    enters: bool
+    columns: tuple[SourceColumn, ...]
 
 
 @dataclass(frozen=True)
@@ -121,7 +151,11 @@ EMPTY = Fingerprint(rows=0, newest=None, hash=0)
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a table as it is now: its columns as they will travel, and the SQL that yields them."""
+    """How to read a table as it is now: its columns as they will travel, and the SQL that yields them.
+
+    `kept` is the select list of a row that goes to quarantine: the carried columns that the table has, as they are but
+    for personal data, of which only the length is shown.
+    """
 
     table: SourceTable
     source: str
@@ -130,6 +164,7 @@ class Reading:
     select: tuple[str, ...]
     reasons: tuple[tuple[str, str], ...]
     key_types: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def key_columns(self) -> tuple[Column, ...]:
@@ -164,43 +199,59 @@ def day_of(table: SourceTable, window: Window) -> str:
     return f"least(({quoted(table.cursor)} at time zone 'UTC')::date, date '{window.last}')"
 
 
-def source_columns(connection: Connection, schema: str, table: str) -> list[SourceColumn]:
-    """The columns of a table in catalogue order; empty when there is no such table."""
+def catalogue(connection: Connection, schema: str, table: str) -> Catalogue | None:
+    """A table with its columns in their order; None when there is no such table."""
     with connection.cursor() as cursor:
         cursor.execute(
-            # Values of over 2 kB lie in the table's TOAST relation, compressed to a 255th at best.
+            # Values of over 2 kB lie in the table's TOAST relation, compressed to a 255th at best. A type of another
+            # schema is printed with it.
             f"""
-            select a.attname::text,
-                   case t.typtype when 'e' then 'enum' else format_type(a.atttypid, null) end,
+            select current_user::text, row_security_active(c.oid), d.encoding = 0,
+                   has_schema_privilege(n.oid, 'usage'),
+                   a.attname::text,
+                   case when t.typtype = 'e' then 'enum' when t.typname = 'citext' then 'citext'
+                        else format_type(a.atttypid, null) end,
                    format_type(a.atttypid, a.atttypmod), a.attnotnull,
-                   c.relkind not in ('r', 'm') or coalesce(pg_relation_size(c.reltoastrelid), 0) > {TEXT_BYTES // 256}
+                   c.relkind not in ('r', 'm') or coalesce(pg_relation_size(c.reltoastrelid), 0) > {TEXT_BYTES // 256},
+                   has_column_privilege(c.oid, a.attnum, 'select')
             from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
-            join pg_type t on t.oid = a.atttypid
+            join pg_type t on t.oid = a.atttypid join pg_database d on d.datname = current_database()
             where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
               and a.attnum > 0 and not a.attisdropped
             order by a.attnum
             """,
             (schema, table),
         )
-        return [SourceColumn(*row) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+    if not rows:
+        return None
+    role, hides_rows, any_byte, enters = rows[0][:4]
+    return Catalogue(role, hides_rows, any_byte, enters, tuple(SourceColumn(*row[4:]) for row in rows))
 
 
 def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
     """Compare the table with its declaration and say how to read it.
 
-    Raises SchemaMismatch when there is no such table, its key or cursor is gone, or a type changed into one whose
-    values would not survive.
+    Raises SchemaMismatch when there is no such table, its key or cursor is gone, a type changed into one whose values
+    would not survive, a declared column may not be read, or there is an undeclared one that the declaration refuses;
+    ServiceError when row-level security would hide rows.
     """
-    actual = {column.name: column for column in source_columns(connection, schema, table.name)}
-    if not actual:
+    found_table = catalogue(connection, schema, table.name)
+    if found_table is None:
         raise SchemaMismatch(
             f"Postgres has no table {schema}.{table.name} that this role can see.",
             "create it, correct the schema setting, or grant SELECT on it.",
         )
+    if found_table.hides_rows:
+        raise hidden_rows(f"{schema}.{table.name}", quoted(found_table.role))
+    _require_grants(found_table, table, schema)
+    actual = {column.name: column for column in found_table.columns if column.readable}
+    any_byte = found_table.any_byte
     key_types = {name: actual[name].modifier for name in table.primary_key if name in actual}
     columns: list[Column] = []
     select: list[str] = []
     reasons: list[tuple[str, str]] = []
+    kept: list[str] = []
     dropped, widened = [], []
     for column in table.columns:
         found = actual.pop(column.name, None)
@@ -225,13 +276,22 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
             widened.append(column.name)
         columns.append(carried)
         select.append(f"{_read(quoted(column.name), carried.type, found.type)} as {quoted(column.name)}")
-        reasons.extend(_rules(column, found, is_cursor=column.name == table.cursor))
-    for found in actual.values():
+        reasons.extend(_rules(column, found, any_byte))
+        # Without its key nobody would find the row again.
+        kept.append(_kept(column, any_byte, masked=column.pii and column.name not in table.primary_key))
+    added = () if table.undeclared == "ignore" else tuple(actual.values())
+    if added and table.undeclared == "refuse":
+        raise SchemaMismatch(
+            f"{schema}.{table.name} has columns that are not declared: {', '.join(column.name for column in added)}.",
+            "declare them; or let them travel (undeclared='carry') or stay behind (undeclared='ignore').",
+        )
+    for found in added:
         kind = UNDECLARED.get(found.type, TEXT)
         column = Column(found.name, kind, "Not declared; found in the source.", nullable=True)
         columns.append(column)
         select.append(f"{_read(quoted(found.name), kind, found.type)} as {quoted(found.name)}")
-        reasons.extend(_rules(column, found))
+        reasons.extend(_rules(column, found, any_byte))
+        kept.append(_kept(column, any_byte, masked=False))
     reasons.extend(
         (rule.name, f"({rule.sql}) is not false") for rule in table.rules if not set(dropped) & set(rule.columns)
     )
@@ -239,11 +299,44 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
         table=table,
         source=f"{quoted(schema)}.{quoted(table.name)}",
         columns=tuple(columns),
-        drift=Drift(added=tuple(actual), dropped=tuple(dropped), widened=tuple(widened)),
+        drift=Drift(added=tuple(column.name for column in added), dropped=tuple(dropped), widened=tuple(widened)),
         select=tuple(select),
         reasons=tuple(reasons),
         key_types=tuple(key_types[name] for name in table.primary_key),
+        kept=tuple(kept),
     )
+
+
+def _require_grants(found: Catalogue, table: SourceTable, schema: str) -> None:
+    """Raise SchemaMismatch where the role may not read a declared column; with the GRANT to type."""
+    declared = {column.name for column in table.columns}
+    withheld = [column.name for column in found.columns if column.name in declared and not column.readable]
+    relation, role = f"{quoted(schema)}.{quoted(table.name)}", quoted(found.role)
+    some = any(column.readable for column in found.columns)
+    grants = []
+    if not found.enters:
+        grants.append(f"grant usage on schema {quoted(schema)} to {role};")
+    if withheld:
+        which = f" ({', '.join(map(quoted, withheld))})" if some else ""
+        grants.append(f"grant select{which} on {relation} to {role};")
+    if not grants:
+        return
+    what = f"column {', '.join(withheld)} of " if withheld and some else ""
+    raise SchemaMismatch(
+        f"the role {found.role} may not read {what}{schema}.{table.name}.", f"`{' '.join(grants)}` (as its owner)."
+    )
+
+
+def _kept(column: Column, any_byte: bool, *, masked: bool) -> str:
+    """SQL of a column in a row that goes to quarantine."""
+    name = f"t.{quoted(column.name)}"
+    if masked:
+        return f"'***(' || length({name}::text) || ')' as {quoted(column.name)}"
+    if any_byte and column.type in (TEXT, JSON, UUID):
+        # As \351 where it is no UTF-8: it could not be sent as it is.
+        escaped = f"encode(convert_to({name}::text, 'SQL_ASCII'), 'escape')"
+        return f"case when {name}::text ~ {UTF8} then {name}::text else {escaped} end as {quoted(column.name)}"
+    return f"{name} as {quoted(column.name)}"
 
 
 def _read(value: str, kind: ColumnType, found: str) -> str:
@@ -259,8 +352,8 @@ def _read(value: str, kind: ColumnType, found: str) -> str:
     return value if found != "unknown" else f"{value}::{kind.postgres}"
 
 
-def _rules(column: Column, found: SourceColumn, is_cursor: bool = False) -> Iterator[tuple[str, str]]:
-    """(reason, SQL condition) for whatever the catalogue, or for the cursor the window, does not guarantee."""
+def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tuple[str, str]]:
+    """(reason, SQL condition) for whatever the catalogue does not guarantee."""
     name, kind = quoted(column.name), column.type
     if not column.nullable and not found.not_null:
         yield f"{column.name} is null", f"{name} is not null"
@@ -271,9 +364,10 @@ def _rules(column: Column, found: SourceColumn, is_cursor: bool = False) -> Iter
         if found.modifier != kind.postgres and found.type == "numeric":
             in_range += f" and {name} = round({name}, {kind.scale})"
         yield f"{column.name} does not fit {kind.postgres}", f"({in_range}) is not false"
-    if kind.name in ("timestamptz", "date") and not is_cursor:
-        in_range = f"{name} >= '0001-01-01' and {name} < '10000-01-01'"
-        yield f"{column.name} is not a time between the years 1 and 9999", f"({in_range}) is not false"
+    if kind.name in ("timestamptz", "date"):
+        yield f"{column.name} is not a time between the years 1 and 9999", f"({IN_RANGE.format(name)}) is not false"
+    if any_byte and kind in (TEXT, JSON, UUID):
+        yield f"{column.name} is not UTF-8", f"({name}::text ~ {UTF8}) is not false"
     if found.long and kind in (TEXT, JSON):
         # Turning every json into text twice would cost more than reading its size.
         fits = f"pg_column_size({name}) < 8192 or octet_length({name}::text) <= {TEXT_BYTES}"
@@ -330,7 +424,8 @@ def _version(connection: Connection, table: SourceTable, schema: str) -> str:
         has_xmin = cursor.fetchone()
     if not has_xmin or has_xmin[0]:
         return "t.xmin"
-    names = ", ".join(quoted(column.name) for column in source_columns(connection, schema, table.name))
+    found = catalogue(connection, schema, table.name)
+    names = ", ".join(quoted(column.name) for column in (found.columns if found else ()) if column.readable)
     return f"row({names})::text"
 
 
@@ -362,13 +457,14 @@ def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[p
     schema = carried_schema(reading.columns)
     with connection.cursor() as cursor:
         cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-        cursor.execute(
-            f"select {', '.join(reading.select)} from {reading.source} as t "
-            f"where {reading.within(window)} and {reading.valid} "
-            # Named by the table: a name of the select list would hide the column. Rows of one moment come in any order
-            # here; sorting them by key in Postgres costs a fifth of the scan.
-            f"order by t.{quoted(reading.table.cursor)}"
-        )
+        with _as_planned(reading):
+            cursor.execute(
+                f"select {', '.join(reading.select)} from {reading.source} as t "
+                f"where {reading.within(window)} and {reading.valid} "
+                # Named by the table: a name of the select list would hide the column. Rows of one moment come in any
+                # order here; sorting them by key in Postgres costs a fifth of the scan.
+                f"order by t.{quoted(reading.table.cursor)}"
+            )
         for batch in batches(cursor):
             if batch.num_rows:
                 yield _carried(batch, reading.columns, schema)
@@ -400,23 +496,49 @@ def _exact(values: pa.Array, kind: ColumnType) -> pa.Array:
 
 
 def rejected(connection: Connection, reading: Reading, window: Window) -> Iterator[tuple[dt.date, str, str]]:
-    """The rows of the window that must not travel: (day, reasons, the whole row as one line of JSON)."""
+    """The rows of the window that must not travel: (day, reasons, the row's carried columns as one line of JSON).
+
+    Personal data is masked: ***(12) stands for 12 characters. A row whose cursor lies beyond the window, as where its
+    condition is open-ended, belongs to its last day.
+    """
     cases = ", ".join(
         f"case when not ({sql}) then '{reason.replace(chr(39), chr(39) * 2)}' end" for reason, sql in reading.reasons
     )
+    cursor_column = f"t.{quoted(reading.table.cursor)}"
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"select {day_of(reading.table, window)}, "
-            # Not jsonb, which refuses what json and text may hold; a column may be called t. A json value keeps the
-            # newlines it was written with, all of them outside its strings.
-            f"array_to_string(array[{cases}], '; '), translate(to_json(t.*)::text, e'\\n\\r', '  ') "
-            f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
-            f"order by {quoted(reading.table.cursor)}"
-        )
+        with _as_planned(reading):
+            cursor.execute(
+                f"select {day_of(reading.table, window)}, "
+                # Not jsonb, which refuses what json and text may hold; a column may be called t. A json value keeps
+                # the newlines it was written with, all of them outside its strings.
+                f"array_to_string(array[{cases}], '; '), "
+                f"translate((select to_json(kept.*)::text from (select {', '.join(reading.kept)}) as kept), "
+                f"e'\\n\\r', '  ') "
+                f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
+                f"order by {cursor_column}"
+            )
         for batch in batches(cursor):
             for row in batch.to_pylist():
                 day, reasons, content = row.values()
                 yield day, reasons, content
+
+
+@contextmanager
+def _as_planned(reading: Reading) -> Iterator[None]:
+    """Say so where the table is no longer the one that was planned for."""
+    import adbc_driver_postgresql.dbapi as adbc
+
+    try:
+        yield
+    except adbc.Error as error:
+        if sqlstate(error) not in (UNDEFINED_COLUMN, UNDEFINED_TABLE):
+            raise
+        raise SchemaMismatch(
+            f"{reading.source} changed after it was looked at: {service_error(error).found}",
+            "nothing, if it passes by itself: the next attempt looks at the table again; else correct the rule of the "
+            "table that names what is not there.",
+            retry=True,
+        ) from None
 
 
 def looked_up(connection: Connection, reading: Reading, keys: pa.Table, start: dt.date) -> tuple[pa.Table, pa.Table]:

@@ -38,7 +38,7 @@ def extract_to_lake(
     force, when a service fails, the table cannot be read, the source is not the one that was read before, or more of
     its rows are gone than its declaration lets pass.
     """
-    with source.snapshot(table.name, alone=f"extract {store.bucket}/{table.lake_prefix}") as connection:
+    with source.snapshot([table], alone=f"extract {store.bucket}/{table.lake_prefix}") as connection:
         extracted_at = dt.datetime.now(dt.UTC)
         snapshot = current_snapshot(connection)
         place = placed(read_head(store, table), table, snapshot, extracted_at)

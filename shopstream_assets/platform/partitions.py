@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from shopstream_assets.platform.errors import LayerError, Problem
+
 ONE_DAY = dt.timedelta(days=1)
 
 
@@ -33,7 +35,13 @@ class Window:
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext) -> Window:
-        """The days that the running step was asked for."""
+        """The days that the running step was asked for.
+
+        Raises LayerError, not to be tried again, where the assets have no such partitions: Dagster takes a range as it
+        is given, and would refuse its days one by one after the work is done.
+        """
+        if (offered := context.assets_def.partitions_def) is not None:
+            _refuse_missing(context, offered)
         span = context.partition_time_window
         return cls.seen_at(span.start.date(), span.end.date(), dt.datetime.now(dt.UTC))
 
@@ -59,3 +67,19 @@ class Window:
 
     def __str__(self) -> str:
         return str(self.first) if self.last == self.first else f"{self.first}..{self.last}"
+
+
+def _refuse_missing(context: dg.AssetExecutionContext, offered: dg.PartitionsDefinition) -> None:
+    asked = context.partition_key_range
+    first, last = offered.get_first_partition_key(), offered.get_last_partition_key()
+    if first is None or last is None or first <= asked.start <= asked.end <= last:
+        return
+    if asked.end < asked.start:
+        problem = Problem("the range ends before it begins.", f"launch days in their order, from {first} to {last}.")
+    else:
+        problem = Problem(
+            f"only the days {first} to {last} exist; no work was done.",
+            "launch those; for older ones set the domain's START_DATE (as SHOPSTREAM_START_DATE) to an earlier day.",
+        )
+    assets = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
+    raise LayerError(f"{assets}, partition {asked.start}..{asked.end}", "taking the days of the run", problem)

@@ -1,17 +1,22 @@
 """A connection to the source that stays open from tick to tick: connecting costs twenty times what a look costs.
 
 Each query is a transaction of its own, read-only, so an idle connection holds nothing in the source. One process keeps
-one connection per database; a connection that has died is replaced by the next look.
+one connection per database; a connection that has died is replaced by the next look. It pins what every session pins,
+and waits for less: a look comes again by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from shopstream_assets.platform.resources.postgres import PostgresResource, service_error, with_options
+from shopstream_assets.platform.resources.postgres import PostgresResource
+from shopstream_assets.platform.resources.postgres_errors import service_error
+from shopstream_assets.platform.resources.postgres_session import LOOKING, connect
+from shopstream_assets.platform.resources.postgres_snapshot import begin_snapshot
+from shopstream_assets.platform.tables import SourceTable
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -21,20 +26,29 @@ _lock = Lock()
 
 
 @contextmanager
-def open_connection(source: PostgresResource) -> Iterator[Connection]:
+def open_connection(source: PostgresResource, tables: Iterable[SourceTable] = ()) -> Iterator[Connection]:
     """The process's connection to the source; kept for the next look unless the block fails.
+
+    With `tables` the block is one snapshot, as that of `PostgresResource.snapshot`; without, each statement sees its
+    own moment, and a table that is being rewritten may look empty in it.
 
     Raises ServiceError when the database refuses, does not answer or cuts the connection.
     """
     import adbc_driver_postgresql.dbapi as adbc
     from pyarrow import ArrowException
 
+    names = [table.name for table in tables]
     with _lock:
         connection = _idle.pop(source.dsn, None)
     try:
         if connection is None or not _answers(connection):
-            connection = _connect(source.dsn)
+            connection = connect(source.dsn, LOOKING, autocommit=True, default_transaction_read_only="on")
+        if names:
+            begin_snapshot(connection, source.schema_name, names)
         yield connection
+        if names:
+            with connection.cursor() as cursor:
+                cursor.execute("commit")
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -47,16 +61,6 @@ def open_connection(source: PostgresResource) -> Iterator[Connection]:
         _idle[source.dsn] = connection
     if spare is not None:
         spare.close()
-
-
-def _connect(dsn: str) -> Connection:
-    import adbc_driver_postgresql.dbapi as adbc
-
-    connection = adbc.connect(with_options(dsn), autocommit=True)
-    with connection.cursor() as cursor:
-        cursor.execute("set default_transaction_read_only to on")
-        cursor.execute("set timezone to 'UTC'")
-    return connection
 
 
 def _answers(connection: Connection) -> bool:

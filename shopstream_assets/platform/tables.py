@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Undeclared = Literal["carry", "ignore", "refuse"]
 TypeName = Literal["bigint", "integer", "numeric", "text", "boolean", "timestamptz", "date", "uuid", "jsonb"]
 
 
@@ -122,6 +123,11 @@ class SourceTable:
     `cursor` is the timestamptz column whose UTC day is the row's partition: `updated_at`, or `occurred_at` where rows
     are only ever appended. `freshness` is how old the newest change may be before the table counts as stale.
     `max_loss` is the share of the table's rows that may be gone at once: an extraction that finds more deleted stops.
+
+    `undeclared` is what becomes of columns that the source has and nobody declared: `carry` takes them along, typed by
+    Postgres, and reports them; `ignore` leaves them out of lake and quarantine; `refuse` stops the table. To carry is
+    the default, for what was not extracted is lost for good where the source keeps no history, and a column too many
+    can be dropped. Where a column may turn up that must not leave the source, choose another, or do not grant it.
     """
 
     name: str
@@ -136,6 +142,7 @@ class SourceTable:
     freshness: dt.timedelta = dt.timedelta(hours=36)
     max_loss: float = 0.2
     rules: tuple[RowRule, ...] = field(default=())
+    undeclared: Undeclared = "carry"
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -144,6 +151,8 @@ class SourceTable:
                 raise ValueError(f"table {self.name}: {name!r} is a key or cursor but not a declared column")
         if len(set(names)) != len(names):
             raise ValueError(f"table {self.name}: a column is declared twice")
+        if self.undeclared not in get_args(Undeclared):
+            raise ValueError(f"table {self.name}: undeclared={self.undeclared!r} is none of {get_args(Undeclared)}")
         if self.column(self.cursor).type != TIMESTAMP:
             raise ValueError(f"table {self.name}: its cursor {self.cursor!r} must be a timestamptz")
 

@@ -21,7 +21,8 @@ from shopstream_assets.platform.lake import Extraction, LakeWriter, lake_writer
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources import object_store, warehouse
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.postgres import OPTIONS, PostgresResource, with_options
+from shopstream_assets.platform.resources.postgres import PostgresResource
+from shopstream_assets.platform.resources.postgres_session import OPTIONS, with_options
 from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseResource
 from shopstream_assets.summary import Services
 
@@ -202,8 +203,8 @@ def test_a_table_that_may_not_be_read_asks_for_the_grant(lines: Spoiled) -> None
     finally:
         lines.run(f"drop owned by {role}", f"drop role {role}")
     assert str(error) == (
-        f"{LAKE}Postgres denied access (permission denied for table lines). "
-        "Next: grant SELECT on the table to the DSN's role."
+        f"{LAKE}the role {role} may not read {schema}.lines. "
+        f'Next: `grant select on "{schema}"."lines" to "{role}";` (as its owner).'
     )
     assert not error.allow_retries
 

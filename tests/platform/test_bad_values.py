@@ -197,6 +197,34 @@ def test_texts_of_a_database_in_another_encoding_arrive_as_unicode(services: Ser
         lines.run(f'drop database "{name}" with (force)')
 
 
+def test_a_text_that_is_no_utf8_goes_to_quarantine_and_the_others_travel(services: Services) -> None:
+    name = services.source.schema_name
+    lines = Spoiled(services, LINES)
+    lines.run(f"create database \"{name}\" template template0 encoding 'SQL_ASCII' locale_provider libc locale 'C'")
+    base, _, _ = services.source.dsn.rpartition("/")
+    good = {1: "déjà ÿ", 2: "🙂\\351", 3: "", 4: "plain\nlines"}
+    bad = {11: "e9", 12: "eda080", 13: "f4908080", 14: "c0af", 15: "636166c3", 16: "80"}
+    try:
+        ascii = lines.by(source=services.source.model_copy(update={"dsn": f"{base}/{name}"}))
+        ascii.run(f'create schema "{name}"').create().run("alter table {t} add extra text[]")
+        for number, written in (*((id, text.encode().hex()) for id, text in good.items()), *bad.items()):
+            text = f"convert_from('\\x{written}'::bytea, 'SQL_ASCII')"
+            ascii.run(
+                f"insert into {{t}} (id, note, extra, updated_at) "
+                f"values ({number}, {text}, array['sound'], '{NOON}'), "
+                f"(100 + {number}, 'sound', array[{text}], '{NOON}')"
+            )
+        manifest = ascii.stage()
+        assert dict(ascii.staged("id", "note")) == good | {100 + id: "sound" for id in good}
+        quarantined = {line["row"]["id"]: line for line in ascii.quarantined(manifest)}
+    finally:
+        lines.run(f'drop database "{name}" with (force)')
+    assert quarantined.keys() == {*bad, *(100 + id for id in bad)}
+    assert {quarantined[id]["reasons"] for id in bad} == {"note is not UTF-8"}
+    assert {quarantined[100 + id]["reasons"] for id in bad} == {"extra is not UTF-8"}
+    assert quarantined[15]["row"]["note"] == "caf\\303"
+
+
 def test_what_json_and_undeclared_columns_hold_stays_readable_in_quarantine(services: Services) -> None:
     table = SourceTable(
         name="t",

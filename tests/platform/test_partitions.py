@@ -1,8 +1,13 @@
 import datetime as dt
 
+import dagster as dg
 import pytest
+from bad_input import retried, told
 
-from shopstream_assets.platform.partitions import Window, daily
+from shopstream_assets.platform.partitions import ONE_DAY, Window, daily
+from shopstream_assets.platform.retries import RETRY
+
+TODAY = dt.datetime.now(dt.UTC).date()
 
 
 def test_a_window_is_half_open() -> None:
@@ -19,3 +24,46 @@ def test_an_empty_window_is_refused() -> None:
 def test_partitions_are_utc_days_up_to_today() -> None:
     keys = daily(dt.date(2026, 1, 1)).get_partition_keys(current_time=dt.datetime(2026, 1, 3, 23, 59, tzinfo=dt.UTC))
     assert keys == ["2026-01-01", "2026-01-02", "2026-01-03"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "found"),
+    [
+        ("2026-02-20", "2026-03-02", "only the days 2026-03-01 to "),
+        ("2026-02-20", "2026-02-22", "only the days 2026-03-01 to "),
+        (str(TODAY), str(TODAY + 3 * ONE_DAY), f"only the days 2026-03-01 to {TODAY} exist; no work was done."),
+        ("2026-03-02", "2026-03-01", "the range ends before it begins. Next: launch days in their order"),
+    ],
+)
+def test_a_range_of_days_that_do_not_all_exist_is_refused_before_any_work(start: str, end: str, found: str) -> None:
+    worked = []
+
+    @dg.asset(
+        partitions_def=daily(dt.date(2026, 3, 1)), backfill_policy=dg.BackfillPolicy.single_run(), retry_policy=RETRY
+    )
+    def orders(context: dg.AssetExecutionContext) -> None:
+        worked.append(Window.of(context))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [orders],
+            tags={"dagster/asset_partition_range_start": start, "dagster/asset_partition_range_end": end},
+            instance=instance,
+            raise_on_error=False,
+        )
+    assert not result.success
+    assert not retried(result)
+    assert worked == []
+    assert told(result).startswith(f"orders, partition {start}..{end}: taking the days of the run: {found}")
+
+
+def test_a_range_of_days_that_exist_is_one_window() -> None:
+    worked = []
+
+    @dg.asset(partitions_def=daily(dt.date(2026, 3, 1)), backfill_policy=dg.BackfillPolicy.single_run())
+    def orders(context: dg.AssetExecutionContext) -> None:
+        worked.append(Window.of(context))
+
+    tags = {"dagster/asset_partition_range_start": "2026-03-01", "dagster/asset_partition_range_end": "2026-03-03"}
+    assert dg.materialize([orders], tags=tags, instance=dg.DagsterInstance.ephemeral()).success
+    assert worked == [Window(dt.date(2026, 3, 1), dt.date(2026, 3, 4))]

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
 
 import dagster as dg
 from pydantic import Field
 
-from shopstream_assets.platform.errors import ServiceError
+from shopstream_assets.platform.resources.postgres_errors import service_error
+from shopstream_assets.platform.resources.postgres_session import READING, connect
+from shopstream_assets.platform.resources.postgres_snapshot import await_turn, begin_snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from adbc_driver_manager.dbapi import Connection, Cursor
 
-OPTIONS = {
-    "application_name": "shopstream",
-    # ADBC takes every text for UTF-8; without this, libpq hands over the encoding of the database.
-    "client_encoding": "UTF8",
-    # libpq waits for ever by default: a black-holed host must end as an error, and a connection cut in the middle of a
-    # scan must be noticed within a minute.
-    "connect_timeout": "10",
-    "keepalives_idle": "20",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-}
+    from shopstream_assets.platform.tables import SourceTable
 
-_HOST = r"(?:\[[0-9a-fA-F:.]+\]|[^@/?\s:,\[\]]*)(?::\d*)?"
-# A URI that libpq reads as its writer meant it: where a password holds / ? @ or a space as such, libpq takes a part of
-# it for a host or port, and shows that in its message.
-_URI = re.compile(
-    rf"postgres(?:ql)?://(?:[^@/?\s]*@)?{_HOST}(?:,{_HOST})*(?:/[^@?\s]*)?(?:\?[^@\s]*)?", flags=re.IGNORECASE
-)
-_STRAY_PERCENT = re.compile(r"%(?![0-9a-fA-F]{2})")
-# A connection that fails has no SQLSTATE, only words.
-_LOGIN = re.compile(r"authentication failed|no password supplied|role \".*\" (does not exist|is not permitted)|pg_hba")
-_NO_DATABASE = re.compile(r"database \".*\" does not exist")
-
-READ_ONLY = "set transaction isolation level repeatable read, read only"
 READ_WRITE = "set transaction isolation level read committed"
 
 
@@ -54,44 +32,50 @@ class PostgresResource(dg.ConfigurableResource):
     schema_name: str = Field(default="public", description="Schema that holds the source tables.")
 
     @contextmanager
-    def snapshot(self, *tables: str, alone: str = "") -> Iterator[Connection]:
+    def snapshot(self, tables: Iterable[SourceTable] = (), alone: str = "") -> Iterator[Connection]:
         """A REPEATABLE READ READ ONLY transaction: all statements see one moment of the database.
 
-        Of those with the same name in `alone`, one is under way at a time: the others wait for it before they begin.
-        Raises ServiceError when the database refuses, does not answer or cuts the connection.
+        Name the `tables` to be read: they are locked before the moment is chosen, as TRUNCATE and the rewriting forms
+        of ALTER TABLE would else leave them empty in it (see `begin_snapshot`). One that does not exist is passed over.
+
+        Of the snapshots with the same name in `alone`, one is under way at a time: the others wait before they choose
+        their moment, so their order is that of their moments.
+
+        Raises ServiceError when the database refuses, does not answer or cuts the connection, when a table stays
+        locked by others, or is rewritten again and again.
         """
-        with self._transaction(READ_ONLY, alone) as connection:
+        with _session(self.dsn, autocommit=True) as connection:
+            if alone:
+                await_turn(connection, alone)
+            begin_snapshot(connection, self.schema_name, [table.name for table in tables])
+            # It ends with the session: there is nothing to commit, and what was read was read.
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A read-write transaction, committed at the end of the block and rolled back by any exception in it."""
-        with self._transaction(READ_WRITE) as connection:
-            yield connection
-
-    @contextmanager
-    def _transaction(self, mode: str, alone: str = "") -> Iterator[Connection]:
-        import adbc_driver_postgresql.dbapi as adbc
-
-        try:
-            connection = adbc.connect(with_options(self.dsn))
-        except adbc.Error as error:
-            raise service_error(error) from None
-        try:
+        with _session(self.dsn, autocommit=False) as connection:
             with connection.cursor() as cursor:
-                if alone:
-                    # Of the session, for it must come before the transaction whose snapshot it is for.
-                    cursor.execute("select pg_advisory_lock(hashtextextended($1, 0))", (alone,))
-                    cursor.fetchall()
-                    connection.commit()
-                cursor.execute(mode)
-                cursor.execute("set local timezone to 'UTC'")
+                cursor.execute(READ_WRITE)
             yield connection
             connection.commit()
-        except adbc.Error as error:
-            raise service_error(error) from None
-        finally:
-            connection.close()
+
+
+@contextmanager
+def _session(dsn: str, *, autocommit: bool) -> Iterator[Connection]:
+    """A connection for the block, with the driver's errors as ServiceErrors."""
+    import adbc_driver_postgresql.dbapi as adbc
+
+    try:
+        connection = connect(dsn, READING, autocommit=autocommit)
+    except adbc.Error as error:
+        raise service_error(error) from None
+    try:
+        yield connection
+    except adbc.Error as error:
+        raise service_error(error) from None
+    finally:
+        connection.close()
 
 
 def batches(cursor: Cursor) -> Iterator[pa.RecordBatch]:
@@ -108,49 +92,3 @@ def batches(cursor: Cursor) -> Iterator[pa.RecordBatch]:
         except (ArrowException, OSError) as error:
             raise service_error(error) from None
         yield batch
-
-
-def with_options(dsn: str) -> str:
-    """The URI with OPTIONS filled in where it does not set them itself; raises ServiceError where it is none."""
-    if not _URI.fullmatch(dsn) or _STRAY_PERCENT.search(dsn):
-        raise ServiceError(
-            "the DSN is not a URI that Postgres understands (it is not shown, for it may hold a password).",
-            "write it as postgresql://user:password@host:port/database; / ? @ % and spaces in the password must be "
-            "percent-encoded.",
-            retry=False,
-        )
-    given = dict(parse_qsl(dsn.partition("?")[2], keep_blank_values=True))
-    missing = {name: value for name, value in OPTIONS.items() if name not in given}
-    return f"{dsn}{'&' if '?' in dsn else '?'}{urlencode(missing)}"
-
-
-def service_error(error: Exception) -> ServiceError:
-    """What to tell the user about a driver's error, by its SQLSTATE class; messages of libpq hold no password."""
-    state = getattr(error, "sqlstate", None) or ""
-    text = " ".join(str(error).split())
-    # The driver quotes the whole statement around what Postgres said about it.
-    found = text.rpartition("ERROR: ")[2].removesuffix(f". SQLSTATE: {state}").partition(" Query was: ")[0].strip()
-    if state.startswith("28") or (not state and _LOGIN.search(found)):
-        return ServiceError(
-            f"Postgres refused the login ({found}).", "correct the user and password in the DSN.", retry=False
-        )
-    if state == "3D000" or (not state and _NO_DATABASE.search(found)):
-        return ServiceError(
-            f"the Postgres database is missing ({found}).", "correct the database in the DSN.", retry=False
-        )
-    if state == "42501":
-        return ServiceError(
-            f"Postgres denied access ({found}).", "grant SELECT on the table to the DSN's role.", retry=False
-        )
-    # In the middle of a result an error has no SQLSTATE either.
-    if state[:2] in ("08", "57", "53") or (not state and "ERROR: " not in text):
-        return ServiceError(
-            f"Postgres did not answer or cut the connection ({found}).",
-            "check that the server runs and that the DSN's host and port reach it (`shopstream doctor`).",
-            retry=True,
-        )
-    return ServiceError(
-        f"Postgres answered {state or 'with an error'}: {found}.",
-        "correct what the message names; `shopstream doctor` tests the connection.",
-        retry=state.startswith("40") or "canceling statement" in found,
-    )
