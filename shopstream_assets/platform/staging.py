@@ -28,12 +28,20 @@ ROLLBACK_TIMEOUT = 5
 # What staging adds to the columns of the source.
 ADDED_COLUMNS = {
     PARTITION_COLUMN: "date",
+    "_snapshot": "varchar",
+    "_deleted": "boolean",
+    "_deleted_at": "timestamp_ntz(6)",
+    "_quarantined": "boolean",
     "_source_file": "varchar",
     "_source_row": "number(38,0)",
     "_loaded_at": "timestamp_ntz(6)",
 }
 ADDED_DESCRIPTIONS = {
     PARTITION_COLUMN: "Partition of the row: the UTC day of its change.",
+    "_snapshot": "Snapshot of the source that saw the row so: sorts in the order of the snapshots.",
+    "_deleted": "True where the snapshot no longer found the key: of the row, only the key is here.",
+    "_deleted_at": "When the deletion was found (UTC).",
+    "_quarantined": "True where the row breaks a rule: of the row, only the key is here.",
     "_source_file": "Object of the lake the row was loaded from.",
     "_source_row": "Position of the row in that object.",
     "_loaded_at": "When the row was loaded (UTC).",

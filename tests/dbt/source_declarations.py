@@ -16,8 +16,8 @@ HEADER = """\
 sources:
   - name: shopstream
     description: >-
-      Staging tables: logs of changes, one partition per day of change. A row may appear in several partitions, once per
-      version; see macros/staging_log.sql for how the latest is found.
+      Staging tables: logs of what snapshots of the source saw, one partition per day of change. A key may appear in
+      several partitions and more than once; see macros/staging_log.sql for how its state is found.
     database: "{{ env_var('SNOWFLAKE_DATABASE', 'SHOPSTREAM_DWH') }}"
     schema: STAGING
     tables:
@@ -25,6 +25,10 @@ sources:
 
 LOG_COLUMNS = (
     ("_partition_date", "date", "Partition of the row: the UTC day of its change."),
+    ("_snapshot", "varchar", "Snapshot of the source that saw the row so: sorts in the order of the snapshots."),
+    ("_deleted", "boolean", "True where the snapshot no longer found the key: of the row, only the key is here."),
+    ("_deleted_at", "timestamp_ntz(6)", "When the deletion was found (UTC)."),
+    ("_quarantined", "boolean", "True where the row breaks a rule: of the row, only the key is here."),
     ("_source_file", "varchar", "Object of the lake the row was loaded from."),
     ("_source_row", "number(38,0)", "Position of the row in that object."),
     ("_loaded_at", "timestamp_ntz(6)", "When the row was loaded (UTC)."),
