@@ -11,6 +11,26 @@
     {{ api.Relation.create(database=target.database, schema='CORE', identifier='UNREAD_CHANGES') }}
 {%- endmacro %}
 
+{#- Pre_hook of every model. -#}
+{% macro before_build() %}
+    {%- if execute -%}
+        {#- On Snowflake a transaction that failed on this connection is still open; DDL would commit its half. -#}
+        rollback;
+        {{ take_changes() }}
+        {%- if not is_windowed() %}
+            {{ tell_readers_everything() }}
+        {%- endif -%}
+    {%- endif -%}
+{% endmacro %}
+
+{#- Post_hook of every model: what was taken is read. -#}
+{% macro after_build() %}
+    {%- if model.config.meta.get('follows') -%}
+        delete from {{ unread_changes() }}
+        where reader_name = '{{ model.name }}' and noted_by in (select noted_by from {{ touched('told') }});
+    {%- endif -%}
+{% endmacro %}
+
 {#- (reader, column by which it follows this model) of every incremental model made from this one. -#}
 {% macro readers() %}
     {%- set found = [] -%}
@@ -79,14 +99,6 @@
             noted_by
         from {{ unread_changes() }}
         where reader_name = '{{ model.name }}';
-    {%- endif -%}
-{% endmacro %}
-
-{#- Statement after a build: what was taken is read. -#}
-{% macro forget_changes() %}
-    {%- if model.config.meta.get('follows') -%}
-        delete from {{ unread_changes() }}
-        where reader_name = '{{ model.name }}' and noted_by in (select noted_by from {{ touched('told') }});
     {%- endif -%}
 {% endmacro %}
 
