@@ -136,6 +136,36 @@ def status() -> None:
 
 
 @main.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+def rebuild(models: tuple[str, ...]) -> None:
+    """Build MODELs, and those made from them, anew from all that staging holds; all models where none is named.
+
+    Reads neither Postgres nor the lake. Reads the environment, and before it `.env` of the current folder; what the
+    shell sets wins. Exits with 1 when the run failed.
+    """
+    _load_dotenv(Path(".env"))
+    from shopstream_assets import rebuild as anew
+
+    with _plain_errors(anew.RebuildFailed):
+        anew.rebuild(models, _say)
+
+
+@main.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+def restage(tables: tuple[str, ...]) -> None:
+    """Load the staging of TABLEs anew from the lake; of all tables where none is named.
+
+    Does not read Postgres. Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
+    Exits with 1 when the run failed.
+    """
+    _load_dotenv(Path(".env"))
+    from shopstream_assets import rebuild as anew
+
+    with _plain_errors(anew.RebuildFailed):
+        anew.restage(tables, _say)
+
+
+@main.command()
 def doctor() -> None:
     """Check the settings, and that every service is reachable and permits what the platform does.
 

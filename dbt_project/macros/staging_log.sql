@@ -1,19 +1,30 @@
 {#-
-    Staging is a log of changes: one id may appear in several partitions, and a partition may be replaced at any time.
-    These macros find the latest version of a row in the whole log, and the rows of the run's window
-    (partition_window.sql).
+    Staging is a log: each row says what one snapshot of the source saw of one key. A key may have several rows, in one
+    partition or many, and a partition may be replaced at any time. These macros find the state of a key in the whole
+    log, and the rows of the run's window (partition_window.sql).
 -#}
 
-{#- Condition for `qualify`: the row is the latest version of its key. -#}
-{% macro is_latest_version(key='id', cursor='updated_at') -%}
+{#-
+    Condition for `qualify`: the row is what the newest snapshot saw of its key, and the key was there and kept the
+    rules. The cursor decides nothing between snapshots: it may have moved back. Rows from before there were snapshots
+    (`_snapshot` is null) are older than all others; of those alone, the cursor tells the newest.
+-#}
+{% macro is_current(key='id', cursor='updated_at') -%}
     row_number() over (
         partition by {{ key }}
-        order by {{ cursor }} desc, _loaded_at desc, _source_row desc, _source_file desc
+        order by
+            _snapshot desc nulls last,
+            {{ cursor }} desc nulls last,
+            _loaded_at desc,
+            _source_row desc,
+            _source_file desc
     ) = 1
+    and not coalesce(_deleted, false)
+    and not coalesce(_quarantined, false)
 {%- endmacro %}
 
-{#- Condition: the staging row belongs to a partition of the run's window. -#}
-{% macro in_window() -%}
-    {%- set window = partition_window() -%}
-    _partition_date >= '{{ window[0] }}'::date and _partition_date < '{{ window[1] }}'::date
+{#- Condition: the row belongs to a partition of the run's window. -#}
+{% macro in_window(column='_partition_date') -%}
+    {%- set window = partition_window() or ['', ''] -%}
+    {{ column }} >= '{{ window[0] }}'::date and {{ column }} < '{{ window[1] }}'::date
 {%- endmacro %}

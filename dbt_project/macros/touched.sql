@@ -1,57 +1,88 @@
 {#-
-    What a change in the window reaches. Each macro is a query of one column without duplicates. All versions in the
-    log count, not only the latest: a line that moved to another order, or an order to another customer, leaves a
-    figure to correct on both sides.
+    What a change in the window reaches. Each macro is a query of one column, which `remember_touched` keeps.
+
+    A partition names every key that it ever held, if only by a tombstone; so the keys of the window's partitions are
+    all keys that may have changed there. What they were before is in the model's own table, or was told by the model
+    that has changed (unread_changes.sql), never looked for in the log: a partition that was extracted again has
+    forgotten it.
 -#}
 
-{#- Orders that changed in the window, or one of whose lines did. -#}
-{% macro touched_orders() -%}
-    select id as order_id
-    from {{ source('shopstream', 'STG_ORDERS') }}
+{#- Keys of a staging table that the window's partitions name. -#}
+{% macro touched_keys(table, name) -%}
+    select distinct id as {{ name }}
+    from {{ source('shopstream', table) }}
     where {{ in_window() }}
+{%- endmacro %}
+
+{#- Customers who changed, or one of whose CRM contacts did. -#}
+{% macro touched_customers() -%}
+    {%- set contacts = touched_keys('STG_CRM_CONTACTS', 'crm_contact_id') -%}
+    {{ touched_keys('STG_USERS', 'customer_id') }}
+    union
+    select user_id
+    from {{ source('shopstream', 'STG_CRM_CONTACTS') }}
+    where user_id is not null and id in ({{ contacts }})
+    union
+    select customer_id
+    from {{ this }}
+    where crm_contact_id in ({{ contacts }})
+{%- endmacro %}
+
+{#- Orders that changed, and those that a touched line belongs to now or belonged to. -#}
+{% macro touched_orders_of_lines() -%}
+    {{ touched_keys('STG_ORDERS', 'order_id') }}
     union
     select order_id
     from {{ source('shopstream', 'STG_ORDER_ITEMS') }}
-    where id in (select id from {{ source('shopstream', 'STG_ORDER_ITEMS') }} where {{ in_window() }})
+    where order_id is not null and id in (select line_id from {{ touched('touched_lines') }})
+    union
+    select order_id
+    from {{ this }}
+    where line_id in (select line_id from {{ touched('touched_lines') }})
+{%- endmacro %}
+
+{#- Orders that changed, or whose lines did. -#}
+{% macro touched_orders() -%}
+    {{ touched_keys('STG_ORDERS', 'order_id') }}
+    union
+    {{ told_by('fact_order_items') }}
+    union
+    select order_id
+    from {{ this }}
+    where {{ told_everything() }}
 {%- endmacro %}
 
 {#- Order dates whose sales changed: through an order, a line, or the category of a product sold that day. -#}
 {% macro touched_order_dates() -%}
-    {%- set orders -%}
-        {{ touched_orders() }}
-        union
-        select order_id
-        from {{ ref('fact_order_items') }}
-        where product_id in (select id from {{ source('shopstream', 'STG_PRODUCTS') }} where {{ in_window() }})
-    {%- endset -%}
-    select created_at::date as order_date
-    from {{ source('shopstream', 'STG_ORDERS') }}
-    where id in ({{ orders }})
-    union
     select order_date
     from {{ ref('fact_orders') }}
-    where order_id in ({{ orders }})
+    where
+        order_id in ({{ told_by('fact_order_items') }})
+        or order_id in (
+            select order_id
+            from {{ ref('fact_order_items') }}
+            where product_id in ({{ touched_keys('STG_PRODUCTS', 'product_id') }})
+        )
+        or {{ told_everything() }}
+    union
+    {{ told_by('fact_orders', 'day') }}
+    union
+    select order_date
+    from {{ this }}
+    where {{ told_everything() }}
 {%- endmacro %}
 
-{#- Signup dates of the customers who changed, ordered or were seen on the site in the window. -#}
+{#- Signup dates of the customers who changed, ordered or were seen on the site. -#}
 {% macro touched_signup_dates() -%}
-    select created_at::date as signup_date
-    from {{ source('shopstream', 'STG_USERS') }}
+    select signup_date
+    from {{ ref('dim_customers') }}
     where
-        id in (
-            select id
-            from {{ source('shopstream', 'STG_USERS') }}
-            where {{ in_window() }}
-            union
-            select user_id
-            from {{ source('shopstream', 'STG_ORDERS') }}
-            where id in (select id from {{ source('shopstream', 'STG_ORDERS') }} where {{ in_window() }})
-            union
-            select user_id
-            from {{ source('shopstream', 'STG_EVENTS') }}
-            where
-                user_id is not null
-                and id in (select id from {{ source('shopstream', 'STG_EVENTS') }} where {{ in_window() }})
-        )
-    group by created_at::date
+        customer_id in ({{ told_by('fact_orders') }} union {{ told_by('fact_events') }})
+        or {{ told_everything() }}
+    union
+    {{ told_by('dim_customers', 'day') }}
+    union
+    select signup_date
+    from {{ this }}
+    where {{ told_everything() }}
 {%- endmacro %}

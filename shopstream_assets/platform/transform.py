@@ -8,22 +8,20 @@ of the project less for every step.
 """
 
 import json
-import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from fcntl import LOCK_EX, flock
-from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from pydantic import Field
 
 from shopstream_assets.platform import previews
 from shopstream_assets.platform.charts import Chart, drawn
-from shopstream_assets.platform.column_lineage import Lineage, column_lineage
+from shopstream_assets.platform.dbt_manifest import PROJECT, built_manifest, directories, parsed_project
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
 from shopstream_assets.platform.model_metadata import clear_columns, model_metadata
@@ -31,70 +29,14 @@ from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
 from shopstream_assets.platform.retries import RETRY
 from shopstream_assets.platform.source_assets import SINGLE_RUN, asset_key
-from shopstream_assets.platform.staging import create_staging_table
+from shopstream_assets.platform.staging import create_staging_table, snowflake_name
 from shopstream_assets.platform.storage import DBT_POOL
 
 if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
 
-PROJECT = Path(__file__).parents[2] / "dbt_project"
-# A manifest holds the name of the database that its models are in, so each database has one of its own.
-MANIFEST = PROJECT / "target" / os.environ.get("SNOWFLAKE_DATABASE", "SHOPSTREAM_DWH") / "manifest.json"
-# The same manifest as dbt keeps it for itself: the JSON has lost the arguments of generic tests.
-PARSED = MANIFEST.with_name("partial_parse.msgpack")
-LINEAGE = MANIFEST.with_name("lineage.json")
-
-
-def built_manifest() -> Mapping[str, Any]:
-    """The project's manifest, parsed anew only when a file of the project is newer than it."""
-    sources = [path for path in PROJECT.rglob("*") if path.suffix in (".sql", ".yml") and "target" not in path.parts]
-    newest = max(path.stat().st_mtime for path in sources)
-    if not _is_built(newest):
-        _parse(newest)
-    return _read(MANIFEST, MANIFEST.stat().st_mtime)
-
-
-def built_lineage() -> Lineage:
-    """Where the columns of the manifest's models come from."""
-    return _read(LINEAGE, LINEAGE.stat().st_mtime)
-
-
-def _is_built(newest: float) -> bool:
-    return LINEAGE.exists() and MANIFEST.exists() and MANIFEST.stat().st_mtime >= newest
-
-
-@cache
-def _read(file: Path, _modified: float) -> Any:
-    return json.loads(file.read_bytes())
-
-
-def _parse(newest: float) -> None:
-    """Write the manifest; when several processes want it, the first parses and the others wait for it."""
-    from dbt.cli.main import dbtRunner
-
-    MANIFEST.parent.mkdir(parents=True, exist_ok=True)
-    with (MANIFEST.parent / "manifest.lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        if _is_built(newest):
-            return
-        with tempfile.TemporaryDirectory(dir=MANIFEST.parent) as target:
-            result = dbtRunner().invoke(["--quiet", "--no-use-colors", "parse", *_directories(target)])
-            if not result.success:
-                raise Problem(
-                    f"dbt cannot parse {PROJECT.name}: {result.exception}.", "correct the model or YAML file it names."
-                )
-            compiled = Path(target) / "compiled"
-            lineage = column_lineage(result.result, _directories(compiled))  # type: ignore[arg-type]
-            (Path(target) / LINEAGE.name).write_text(json.dumps(lineage))
-            for file in (PARSED, LINEAGE, MANIFEST):
-                os.replace(Path(target) / file.name, file)
-
-
-def _directories(target: str | Path) -> list[str]:
-    return [
-        *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
-        *("--target-path", str(target), "--log-path", str(target)),
-    ]
+# Of this process's project, as dbt keeps it for itself.
+PARSED = parsed_project().parsed
 
 
 class Translator(DagsterDbtTranslator):
@@ -129,8 +71,23 @@ class Translator(DagsterDbtTranslator):
         given = super().get_metadata(dbt_resource_props)
         if dbt_resource_props["resource_type"] == "source":
             return given
-        manifest, lineage = _read(MANIFEST, MANIFEST.stat().st_mtime), built_lineage()
-        return {**given, **model_metadata(dbt_resource_props, manifest, lineage, self.get_asset_key, PROJECT)}
+        found = parsed_project()
+        described = model_metadata(dbt_resource_props, found.manifest, found.lineage, self.get_asset_key, PROJECT)
+        return {**given, **described}
+
+
+class BuildConfig(dg.Config):
+    """How a run builds the models; Dagster's launchpad shows it."""
+
+    full_refresh: bool = Field(
+        default=False,
+        description="Build every chosen model anew from all that staging holds, whatever days the run has.",
+    )
+
+
+def dbt_step(domain: str) -> str:
+    """Name of the step that builds a domain's models: where a run's configuration has their BuildConfig."""
+    return f"{domain}__dbt"
 
 
 def dbt_definitions(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -145,28 +102,29 @@ def dbt_definitions(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.A
     @dbt_assets(
         manifest=manifest,
         select=" ".join(models),
-        name=f"{domain.name}__dbt",
+        name=dbt_step(domain.name),
         partitions_def=partitions,
         backfill_policy=SINGLE_RUN,
         dagster_dbt_translator=Translator(),
         retry_policy=RETRY,
         pool=DBT_POOL,
     )
-    def build(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[Any]:
-        yield from _build(context, warehouse, domain, manifest, Window.of(context))
+    def build(context: dg.AssetExecutionContext, config: BuildConfig, warehouse: WarehouseResource) -> Iterator[Any]:
+        yield from _build(context, warehouse, domain, manifest, Window.of(context), config.full_refresh)
 
     return build
 
 
-def dbt_arguments(selection: Sequence[str], window: Window, target: str | Path) -> list[str]:
-    """Arguments of the dbt command that builds `selection` for the changes of `window`."""
+def dbt_arguments(selection: Sequence[str], window: Window, target: str | Path, full_refresh: bool) -> list[str]:
+    """Arguments of the dbt command that builds `selection` for the changes of `window`, or anew from all there is."""
     variables = {"partition_start": str(window.first), "partition_end": str(window.end)}
     return [
         # Its debug log would be written, at half a second, to a folder that is deleted.
         *("--no-use-colors", "--log-level-file", "none", "build", "--select", *selection),
         *("--indirect-selection", "empty", "--exclude-resource-type", "unit_test"),
         *("--vars", json.dumps(variables)),
-        *_directories(target),
+        *(["--full-refresh"] if full_refresh else []),
+        *directories(PROJECT, target),
     ]
 
 
@@ -192,10 +150,11 @@ def _build(
     domain: Domain,
     manifest: Mapping[str, Any],
     window: Window,
+    full_refresh: bool,
 ) -> Iterator[Any]:
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-    arguments = selected_nodes(context, manifest), window
+    selection = selected_nodes(context, manifest)
     failures: list[str] = []
     translator = Translator()
     where, doing = f"{context.op_execution_context.op.name}, partition {window}", "building dbt models"
@@ -208,7 +167,12 @@ def _build(
         # A table of which nothing was ever loaded is empty, not an error.
         for table in domain.tables:
             create_staging_table(session, warehouse.database, table, ())
-        for raw_event in run_dbt(dbt_arguments(*arguments, target)):
+        if not full_refresh and (unaccounted := _unaccounted(context, cursor, warehouse, manifest)):
+            context.log.info(
+                f"Built anew from all of staging, as nothing says what they hold: {', '.join(unaccounted)}."
+            )
+            full_refresh = True
+        for raw_event in run_dbt(dbt_arguments(selection, window, target, full_refresh)):
             if raw_event["info"]["name"] in FAILURE_EVENTS:
                 failures.append(" ".join(raw_event["info"]["msg"].split()))
             event = DbtCoreCliEventMessage(raw_event=raw_event, event_history_metadata={})
@@ -225,6 +189,40 @@ def _build(
                 yield asset_event
     if failures:
         raise LayerError(where, doing, Problem(" | ".join(failures[:5]), "correct the model or the rows it names."))
+
+
+def _unaccounted(
+    context: dg.AssetExecutionContext,
+    cursor: "SnowflakeCursor",
+    warehouse: WarehouseResource,
+    manifest: Mapping[str, Any],
+) -> list[str]:
+    """The chosen incremental models of which the ledger has no line.
+
+    A table that was built by other means, or before there was a ledger, is nothing that a window could be added to.
+    """
+    from snowflake.connector import ProgrammingError
+
+    known: set[str] = set()
+    try:
+        # What a run was at when it was killed says nothing of the table.
+        cursor.execute(
+            f"select distinct model_name from {snowflake_name(warehouse.database)}.CORE.BUILT_PARTITIONS "
+            "where not startswith(manifest_hash, 'building ')"
+        )
+        known.update(name for (name,) in cursor.fetchall())
+    except ProgrammingError as error:
+        if error.errno != DOES_NOT_EXIST:
+            raise
+    translator = Translator()
+    return [
+        node["name"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model"
+        and node["config"]["materialized"] == "incremental"
+        and translator.get_asset_key(node) in context.selected_asset_keys
+        and node["name"] not in known
+    ]
 
 
 def _size(cursor: "SnowflakeCursor", node: Mapping[str, Any]) -> dict[str, int]:
@@ -255,7 +253,7 @@ def _looks(
         if chart:
             cursor.execute(chart.sql.format(table=node["relation_name"]))
             metadata.update(drawn(chart, cursor.fetchall()))
-        clear = clear_columns(node, manifest, built_lineage())
+        clear = clear_columns(node, manifest, parsed_project().lineage)
         metadata.update(previews.of_relation(cursor, f"select * from {node['relation_name']}", clear))
     except Error as error:
         # The table is built and tested: a page without its picture is no reason to build it again.
@@ -263,6 +261,8 @@ def _looks(
     return metadata
 
 
+# Snowflake's code for an object that is not there, or not for this role.
+DOES_NOT_EXIST = 2003
 # Of what dagster-dbt tells of a model that it built, the number; the rest is in the log.
 DURATION = "Execution Duration"
 FAILURE_EVENTS = ("RunResultError", "MainEncounteredError")

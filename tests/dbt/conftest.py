@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_store import Log, Row
 
+from shopstream_assets.platform.staging import ADDED_COLUMNS
 from shopstream_assets.shopstream.tables import TABLES
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ PROJECT = Path(__file__).parents[2] / "dbt_project"
 DATABASE = "SHOPSTREAM_DWH"
 COLUMNS = {table.name: [column.name for column in table.columns] for table in TABLES}
 STAGING_TABLES = {table.name: f"{DATABASE}.STAGING.{table.staging_table}" for table in TABLES}
+LOADED = f"{DATABASE}.STAGING.LOADED_PARTITIONS"
 LOADED_AT = dt.datetime(2026, 6, 1)
 
 
@@ -71,11 +74,13 @@ class Warehouse:
             self.execute(f"drop schema if exists {DATABASE}.{schema} cascade")
             self.execute(f"create schema {DATABASE}.{schema}")
         for table in TABLES:
-            columns = ", ".join(f"{column.name} {column.type.snowflake}" for column in table.columns)
-            self.execute(
-                f"create table {STAGING_TABLES[table.name]} ({columns}, _partition_date date, _source_file varchar, "
-                "_source_row number(38,0), _loaded_at timestamp_ntz(6))"
-            )
+            declared = {column.name: column.type.snowflake for column in table.columns} | ADDED_COLUMNS
+            columns = ", ".join(f"{name} {kind}" for name, kind in declared.items())
+            self.execute(f"create table {STAGING_TABLES[table.name]} ({columns})")
+        self.execute(
+            f"create table {LOADED} (table_name varchar, partition_date date, manifest_hash varchar, "
+            "manifest_etag varchar, snapshot varchar, row_count number(38,0), loaded_at timestamp_ntz(6))"
+        )
 
     def drop_models(self) -> None:
         """Forget what dbt built, keep staging."""
@@ -84,18 +89,44 @@ class Warehouse:
             self.execute(f"create schema {DATABASE}.{schema}")
 
     def publish(self, table: str, day: dt.date, rows: list[Row]) -> None:
-        """Replace one partition of one staging table."""
+        """Replace one partition of one staging table, and say so in the ledger.
+
+        A row gives the columns that it has; of the log's own it may give `_snapshot`, `_deleted` and `_quarantined`.
+        """
         target = STAGING_TABLES[table]
         self._loads += 1
         loaded_at = LOADED_AT + dt.timedelta(seconds=self._loads)
         self.execute(f"delete from {target} where _partition_date = '{day}'::date")
+        names = [*COLUMNS[table], "_snapshot", "_deleted", "_quarantined"]
         if rows:
             tuples = (
-                (*(row[name] for name in COLUMNS[table]), day, f"{table}/{day}", number, loaded_at)
+                (*(row.get(name) for name in names), day, f"{table}/{day}", number, loaded_at)
                 for number, row in enumerate(rows, start=1)
             )
             values = ", ".join("(" + ", ".join(map(_literal, values)) + ")" for values in tuples)
-            self.execute(f"insert into {target} values {values}")
+            columns = ", ".join([*names, "_partition_date", "_source_file", "_source_row", "_loaded_at"])
+            self.execute(f"insert into {target} ({columns}) values {values}")
+        content = hashlib.sha256(repr([sorted(row.items()) for row in rows]).encode()).hexdigest()
+        self.execute(f"delete from {LOADED} where table_name = '{table}' and partition_date = '{day}'::date")
+        self.execute(
+            f"insert into {LOADED} (table_name, partition_date, manifest_hash) values ('{table}', '{day}', '{content}')"
+        )
+
+    def loaded(self) -> dict[tuple[str, dt.date], str]:
+        """(table, day) -> hash of what is staged."""
+        return {
+            (table, day): content
+            for table, day, content in self.execute(f"select table_name, partition_date, manifest_hash from {LOADED}")
+        }
+
+    def built(self, model: str) -> dict[tuple[str, dt.date], str]:
+        """(table, day) -> hash that the model says it was built from."""
+        rows = self.execute(
+            f"select table_name, partition_date, manifest_hash from {DATABASE}.CORE.BUILT_PARTITIONS "
+            f"where model_name = '{model}'"
+        )
+        assert len({row[:2] for row in rows}) == len(rows), f"{model} says two things of a day"
+        return {(table, day): content for table, day, content in rows}
 
     def stage(self, log: Log, days: set[dt.date] | None = None) -> None:
         """Publish the log, or its partitions of some days."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from shopstream_assets.platform.staging import ADDED_COLUMNS, ADDED_DESCRIPTIONS
 from shopstream_assets.platform.tables import Column, SourceTable
 from shopstream_assets.shopstream.tables import TABLES
 
@@ -16,20 +17,12 @@ HEADER = """\
 sources:
   - name: shopstream
     description: >-
-      Staging tables: logs of changes, one partition per day of change. A row may appear in several partitions, once per
-      version; see macros/staging_log.sql for how the latest is found.
+      Staging tables: logs of what snapshots of the source saw, one partition per day of change. A key may appear in
+      several partitions and more than once; see macros/staging_log.sql for how its state is found.
     database: "{{ env_var('SNOWFLAKE_DATABASE', 'SHOPSTREAM_DWH') }}"
     schema: STAGING
     tables:
 """
-
-LOG_COLUMNS = (
-    ("_partition_date", "date", "Partition of the row: the UTC day of its change."),
-    ("_source_file", "varchar", "Object of the lake the row was loaded from."),
-    ("_source_row", "number(38,0)", "Position of the row in that object."),
-    ("_loaded_at", "timestamp_ntz(6)", "When the row was loaded (UTC)."),
-)
-
 
 def _described(text: str, indent: int) -> str:
     pad = " " * indent
@@ -64,8 +57,9 @@ def source_yaml(table: SourceTable) -> str:
         "        columns:\n"
     )
     yaml += "".join(_column(table, column) for column in table.columns)
-    for name, data_type, description in LOG_COLUMNS:
-        yaml += f"          - name: {name}\n            data_type: {data_type}\n" + _described(description, 12)
+    for name, data_type in ADDED_COLUMNS.items():
+        yaml += f"          - name: {name}\n            data_type: {data_type}\n"
+        yaml += _described(ADDED_DESCRIPTIONS[name], 12)
     return yaml
 
 

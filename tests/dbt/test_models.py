@@ -171,7 +171,7 @@ def shop(warehouse: Warehouse) -> Log:
         }
     )
     warehouse.stage(log)
-    warehouse.run("--select", "tag:partitioned", "dim_customers", "dim_date", window=ALL_DAYS)
+    warehouse.run("--select", "tag:partitioned", "dim_date", window=ALL_DAYS)
     return log
 
 
@@ -235,14 +235,15 @@ def test_a_line_or_an_order_that_changes_hands_corrects_both_sides(warehouse: Wa
     assert ordered == {day(0): 0, day(1): 1}
 
 
-def test_a_row_whose_partition_was_extracted_again_after_it_moved_on_stays(warehouse: Warehouse, shop: Log) -> None:
-    before = warehouse.rows("CORE.FACT_ORDERS"), overview(warehouse)
-
-    warehouse.publish("orders", day(1), [])
+def test_a_row_that_moved_on_stays_when_only_its_old_partition_was_extracted_again(
+    warehouse: Warehouse, shop: Log
+) -> None:
+    moved = order(1, 1, status="shipped", updated_at=at(6), _snapshot="0002")
+    warehouse.publish("orders", day(1), [moved])
     warehouse.run(*PARTITIONED, window=window(1))
-    assert (warehouse.rows("CORE.FACT_ORDERS"), overview(warehouse)) == before
+    assert [row["status"] for row in warehouse.records("CORE.FACT_ORDERS")] == ["shipped"]
 
-    warehouse.publish("orders", day(6), [order(1, 1, status="shipped", updated_at=at(6))])
+    warehouse.publish("orders", day(6), [{**moved, "_snapshot": "0003"}])
     warehouse.run(*PARTITIONED, window=window(6))
     assert [row["status"] for row in warehouse.records("CORE.FACT_ORDERS")] == ["shipped"]
     assert sum(row["net_revenue"] for row in overview(warehouse).values()) == Decimal("30.00")

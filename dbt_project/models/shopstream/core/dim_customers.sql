@@ -1,4 +1,12 @@
-{{ config(materialized='table') }}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_touched',
+        unique_key='customer_id',
+        pre_hook="{{ remember_touched(touched_customers()) }}",
+        tags=['partitioned']
+    )
+}}
 
 with users as (
 
@@ -10,7 +18,10 @@ with users as (
         created_at,
         updated_at
     from {{ source('shopstream', 'STG_USERS') }}
-    qualify {{ is_latest_version() }}
+    {% if is_windowed() %}
+        where id in (select touched.customer_id from {{ touched() }} as touched)
+    {% endif %}
+    qualify {{ is_current() }}
 
 ),
 
@@ -25,7 +36,15 @@ contacts as (
         owner,
         updated_at
     from {{ source('shopstream', 'STG_CRM_CONTACTS') }}
-    qualify {{ is_latest_version() }}
+    {% if is_windowed() %}
+        where
+            id in (
+                select versions.id
+                from {{ source('shopstream', 'STG_CRM_CONTACTS') }} as versions
+                where versions.user_id in (select touched.customer_id from {{ touched() }} as touched)
+            )
+    {% endif %}
+    qualify {{ is_current() }}
 
 ),
 

@@ -13,7 +13,7 @@ with products as (
         created_at,
         updated_at
     from {{ source('shopstream', 'STG_PRODUCTS') }}
-    qualify {{ is_latest_version() }}
+    qualify {{ is_current() }}
 
 )
 

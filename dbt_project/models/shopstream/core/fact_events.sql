@@ -1,8 +1,9 @@
 {{
     config(
         materialized='incremental',
-        incremental_strategy='merge',
+        incremental_strategy='replace_touched',
         unique_key='event_id',
+        pre_hook="{{ remember_touched(touched_keys('STG_EVENTS', 'event_id')) }}",
         tags=['partitioned']
     )
 }}
@@ -20,14 +21,9 @@ with events as (
         occurred_at
     from {{ source('shopstream', 'STG_EVENTS') }}
     {% if is_windowed() %}
-        where
-            id in (
-                select versions.id
-                from {{ source('shopstream', 'STG_EVENTS') }} as versions
-                where {{ in_window() }}
-            )
+        where id in (select touched.event_id from {{ touched() }} as touched)
     {% endif %}
-    qualify {{ is_latest_version(cursor='occurred_at') }}
+    qualify {{ is_current(cursor='occurred_at') }}
 
 )
 

@@ -1,13 +1,18 @@
--- depends_on: {{ source('shopstream', 'STG_ORDERS') }}
 {{
     config(
         materialized='incremental',
-        incremental_strategy='merge',
-        unique_key='line_id',
+        incremental_strategy='replace_touched',
+        unique_key='order_id',
+        pre_hook=[
+            "{{ remember_touched(touched_keys('STG_ORDER_ITEMS', 'line_id'), 'touched_lines') }}",
+            "{{ remember_touched(touched_orders_of_lines()) }}"
+        ],
         tags=['partitioned']
     )
 }}
 
+-- In a windowed run a line outside the window stays what this table has it as, also where the log already knows more:
+-- the order that it left would otherwise not learn of it. Its own day brings the rest.
 with order_items as (
 
     select
@@ -20,28 +25,41 @@ with order_items as (
         updated_at
     from {{ source('shopstream', 'STG_ORDER_ITEMS') }}
     {% if is_windowed() %}
-        where
-            id in (
-                select versions.id
-                from {{ source('shopstream', 'STG_ORDER_ITEMS') }} as versions
-                where versions.order_id in ({{ touched_orders() }})
-            )
+        where id in (select touched.line_id from {{ touched('touched_lines') }} as touched)
     {% endif %}
-    qualify {{ is_latest_version() }}
+    qualify {{ is_current() }}
+    {% if is_windowed() %}
+        union all
+        select
+            line_id as id,
+            order_id,
+            product_id,
+            quantity,
+            unit_price,
+            created_at,
+            updated_at
+        from {{ this }}
+        where
+            order_id in (select touched.order_id from {{ touched() }} as touched)
+            and line_id not in (select touched.line_id from {{ touched('touched_lines') }} as touched)
+    {% endif %}
 
 ),
 
 orders as (
 
     select
-        order_id,
-        customer_id,
+        id as order_id,
+        user_id as customer_id,
         status,
-        order_discount,
-        is_sale,
-        order_date,
-        ordered_at
-    from {{ ref('fact_orders') }}
+        discount_amount as order_discount,
+        created_at as ordered_at,
+        {{ is_sale() }} as is_sale
+    from {{ source('shopstream', 'STG_ORDERS') }}
+    {% if is_windowed() %}
+        where id in (select touched.order_id from {{ touched() }} as touched)
+    {% endif %}
+    qualify {{ is_current() }}
 
 ),
 
@@ -60,15 +78,12 @@ lines_in_cents as (
         (order_items.quantity * order_items.unit_price * 100)::number(38, 0) as line_cents,
         (coalesce(orders.order_discount, 0) * 100)::number(38, 0) as order_discount_cents,
         coalesce(orders.is_sale, false) as is_sale,
-        coalesce(orders.order_date, order_items.created_at::date) as order_date,
+        coalesce(orders.ordered_at, order_items.created_at)::date as order_date,
         coalesce(orders.ordered_at, order_items.created_at) as ordered_at,
+        order_items.created_at,
         order_items.updated_at
     from order_items
     left join orders on order_items.order_id = orders.order_id
-    {% if is_windowed() %}
-        -- A line that has left a touched order is shared out with its new order, whole.
-        where order_items.order_id in ({{ touched_orders() }})
-    {% endif %}
 
 ),
 
@@ -93,6 +108,7 @@ running as (
         is_sale,
         order_date,
         ordered_at,
+        created_at,
         updated_at
     from lines_in_cents
 
@@ -128,6 +144,7 @@ shared as (
         is_main_line,
         order_date,
         ordered_at,
+        created_at,
         updated_at
     from running
 
@@ -153,5 +170,6 @@ select
     is_main_line,
     order_date,
     ordered_at,
+    created_at,
     updated_at
 from shared

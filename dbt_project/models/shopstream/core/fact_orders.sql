@@ -1,8 +1,10 @@
 {{
     config(
         materialized='incremental',
-        incremental_strategy='merge',
+        incremental_strategy='replace_touched',
         unique_key='order_id',
+        pre_hook="{{ remember_touched(touched_orders()) }}",
+        meta={'follows': {'fact_order_items': 'order_id'}},
         tags=['partitioned']
     )
 }}
@@ -23,29 +25,9 @@ with orders as (
         updated_at
     from {{ source('shopstream', 'STG_ORDERS') }}
     {% if is_windowed() %}
-        where id in ({{ touched_orders() }})
+        where id in (select touched.order_id from {{ touched() }} as touched)
     {% endif %}
-    qualify {{ is_latest_version() }}
-
-),
-
-order_items as (
-
-    select
-        id,
-        order_id,
-        quantity,
-        unit_price
-    from {{ source('shopstream', 'STG_ORDER_ITEMS') }}
-    {% if is_windowed() %}
-        where
-            id in (
-                select versions.id
-                from {{ source('shopstream', 'STG_ORDER_ITEMS') }} as versions
-                where versions.order_id in ({{ touched_orders() }})
-            )
-    {% endif %}
-    qualify {{ is_latest_version() }}
+    qualify {{ is_current() }}
 
 ),
 
@@ -55,8 +37,11 @@ lines_per_order as (
         order_id,
         count(*)::number(38, 0) as line_count,
         sum(quantity)::number(38, 0) as units,
-        sum(quantity * unit_price)::number(18, 2) as items_amount
-    from order_items
+        sum(line_amount)::number(18, 2) as items_amount
+    from {{ ref('fact_order_items') }}
+    {% if is_windowed() %}
+        where order_id in (select touched.order_id from {{ touched() }} as touched)
+    {% endif %}
     group by order_id
 
 ),

@@ -1,46 +1,27 @@
--- depends_on: {{ source('shopstream', 'STG_ORDERS') }}
--- depends_on: {{ source('shopstream', 'STG_EVENTS') }}
 {{
     config(
         materialized='incremental',
-        incremental_strategy='delete+insert',
+        incremental_strategy='replace_touched',
         unique_key='signup_date',
+        pre_hook="{{ remember_touched(touched_signup_dates()) }}",
+        meta={
+            'follows': {'dim_customers': 'signup_date', 'fact_orders': 'customer_id', 'fact_events': 'customer_id'}
+        },
         tags=['partitioned']
     )
 }}
 
--- From the log, not from dim_customers: the dimension is not partitioned and may be older than this run's window.
-with users as (
+with signups as (
 
     select
-        id,
-        country,
-        acquisition_channel,
-        created_at
-    from {{ source('shopstream', 'STG_USERS') }}
-    {% if is_windowed() %}
-        where
-            id in (
-                select versions.id
-                from {{ source('shopstream', 'STG_USERS') }} as versions
-                where versions.created_at::date in ({{ touched_signup_dates() }})
-            )
-    {% endif %}
-    qualify {{ is_latest_version() }}
-
-),
-
-signups as (
-
-    select
-        id as customer_id,
+        customer_id,
         coalesce(country, 'unknown') as country,
         coalesce(acquisition_channel, 'unknown') as acquisition_channel,
-        created_at as signed_up_at,
-        dateadd('day', {{ var('funnel_days') }}, created_at) as window_end
-    from users
+        signed_up_at,
+        dateadd('day', {{ var('funnel_days') }}, signed_up_at) as window_end
+    from {{ ref('dim_customers') }}
     {% if is_windowed() %}
-        where created_at::date in ({{ touched_signup_dates() }})
+        where signup_date in (select touched.signup_date from {{ touched() }} as touched)
     {% endif %}
 
 ),

@@ -1,10 +1,10 @@
--- depends_on: {{ source('shopstream', 'STG_ORDERS') }}
--- depends_on: {{ source('shopstream', 'STG_ORDER_ITEMS') }}
 {{
     config(
         materialized='incremental',
-        incremental_strategy='delete+insert',
+        incremental_strategy='replace_touched',
         unique_key='order_date',
+        pre_hook="{{ remember_touched(touched_order_dates()) }}",
+        meta={'follows': {'fact_orders': 'order_date', 'fact_order_items': 'order_id'}},
         tags=['partitioned']
     )
 }}
@@ -22,7 +22,7 @@ with orders as (
         order_date
     from {{ ref('fact_orders') }}
     {% if is_windowed() %}
-        where order_date in ({{ touched_order_dates() }})
+        where order_date in (select touched.order_date from {{ touched() }} as touched)
     {% endif %}
 
 ),
@@ -44,14 +44,14 @@ order_items as (
 
 ),
 
--- From the log, not from dim_products: the dimension is not partitioned and may be older than this run's window.
+-- From the log, not from dim_products: that is built whole, and so tells nobody which products it has changed.
 products as (
 
     select
         id,
         category
     from {{ source('shopstream', 'STG_PRODUCTS') }}
-    qualify {{ is_latest_version() }}
+    qualify {{ is_current() }}
 
 ),
 
