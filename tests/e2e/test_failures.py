@@ -8,7 +8,7 @@ import psutil
 import pytest
 from store import Run, Store
 
-from shopstream_assets.embedded.driver import wait_for
+from shopstream_assets.embedded.driver import FINISHED, wait_for
 from shopstream_assets.platform.storage import DBT_POOL
 
 LAYERS = ("postgres", "lake", "staging", "dbt")
@@ -90,3 +90,19 @@ def test_a_run_outlives_the_death_of_the_daemon_and_of_the_code_server(store: St
     expected, found = store.totals(sorted(store.materialized("marts", "mart_sales_overview")))
     assert found == expected
     assert run["status"] == "SUCCESS"
+
+
+CANCELED_SECONDS = 5
+
+
+@pytest.mark.parametrize("layer", ["lake", "staging", "dbt"])
+def test_a_run_terminated_in_any_layer_is_canceled_within_seconds(store: Store, layer: str) -> None:
+    first, last = store.days(22, 10)[0], store.days(22, 10)[-1]
+    run_id = store.dagster.launch(store.dagster.assets(), first, last)
+    store.reaches(run_id, layer)
+
+    store.dagster.terminate(run_id)
+
+    wait_for(lambda: store.run(run_id)["status"] in FINISHED, f"{run_id} to end", CANCELED_SECONDS)
+    assert store.run(run_id)["status"] == "CANCELED"
+    wait_for(lambda: not store.workers(), "its worker to be gone", CANCELED_SECONDS)
