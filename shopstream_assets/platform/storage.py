@@ -21,6 +21,8 @@ from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 
+from shopstream_assets.platform.interruption import wait_for_writers
+
 # One dbt run at a time: two that merge into one table would wait for each other's locks.
 DBT_POOL = "dbt"
 BATCHED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION}
@@ -62,6 +64,11 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
         super()._init_db()
         # The default limit of pools lets the first runs overlap (dagster 1.13): the one that matters is set for good.
         self.set_concurrency_slots(DBT_POOL, 1)
+
+    def free_concurrency_slot_for_step(self, run_id: str, step_key: str) -> None:
+        """Free a step's slot, once nothing that the step began in this process writes any more."""
+        wait_for_writers()
+        super().free_concurrency_slot_for_step(run_id, step_key)
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event; that a run has failed, after the run's status says so.

@@ -10,12 +10,11 @@ of the project less for every step.
 import json
 import os
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from fcntl import LOCK_EX, flock
 from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -24,6 +23,7 @@ from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from shopstream_assets.platform import previews
 from shopstream_assets.platform.charts import Chart, drawn
 from shopstream_assets.platform.column_lineage import Lineage, column_lineage
+from shopstream_assets.platform.dbt_run import run_dbt
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
 from shopstream_assets.platform.model_metadata import clear_columns, model_metadata
@@ -204,11 +204,14 @@ def _build(
         tempfile.TemporaryDirectory(prefix="dbt-") as target,
         warehouse.connection(REPORTING) as session,
         session.cursor() as cursor,
+        ExitStack() as stack,
     ):
         # A table of which nothing was ever loaded is empty, not an error.
         for table in domain.tables:
             create_staging_table(session, warehouse.database, table, ())
-        for raw_event in run_dbt(dbt_arguments(*arguments, target)):
+        # Closed, not left to the garbage collector: dbt ends with the step.
+        events = stack.enter_context(closing(run_dbt(dbt_arguments(*arguments, target), PARSED, warehouse)))
+        for raw_event in events:
             if raw_event["info"]["name"] in FAILURE_EVENTS:
                 failures.append(" ".join(raw_event["info"]["msg"].split()))
             event = DbtCoreCliEventMessage(raw_event=raw_event, event_history_metadata={})
@@ -266,34 +269,3 @@ def _looks(
 # Of what dagster-dbt tells of a model that it built, the number; the rest is in the log.
 DURATION = "Execution Duration"
 FAILURE_EVENTS = ("RunResultError", "MainEncounteredError")
-
-
-def run_dbt(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Run a dbt command in this process; yields its structured log events as they come.
-
-    Raises Problem when dbt ends by an exception of its own, not by a failed model or test: those are events.
-    """
-    from dbt.cli.main import dbtRunner, dbtRunnerResult
-    from dbt.contracts.graph.manifest import Manifest
-    from google.protobuf.json_format import MessageToDict
-
-    events: SimpleQueue[Any] = SimpleQueue()
-    results: list[dbtRunnerResult] = []
-    manifest = Manifest.from_msgpack(PARSED.read_bytes())
-
-    def invoke() -> None:
-        try:
-            results.append(dbtRunner(manifest=manifest, callbacks=[events.put]).invoke(list(arguments)))
-        finally:
-            events.put(None)
-
-    worker = threading.Thread(target=invoke, name="dbt")
-    worker.start()
-    try:
-        while (event := events.get()) is not None:
-            yield MessageToDict(event, preserving_proto_field_name=True)
-    finally:
-        worker.join()
-    if not results or (results[0].exception is not None):
-        cause = results[0].exception if results else "it stopped without a result"
-        raise Problem(f"dbt failed: {cause}.", "read dbt's messages in the step's log.")

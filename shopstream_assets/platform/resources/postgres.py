@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from shopstream_assets.platform.errors import ServiceError
+from shopstream_assets.platform.interruption import interruptible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,11 +78,12 @@ class PostgresResource(dg.ConfigurableResource):
         except adbc.Error as error:
             raise service_error(error) from None
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(mode)
-                cursor.execute("set local timezone to 'UTC'")
-            yield connection
-            connection.commit()
+            with interruptible(connection.adbc_cancel):
+                with connection.cursor() as cursor:
+                    cursor.execute(mode)
+                    cursor.execute("set local timezone to 'UTC'")
+                yield connection
+                connection.commit()
         except adbc.Error as error:
             raise service_error(error) from None
         finally:

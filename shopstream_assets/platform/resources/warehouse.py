@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from shopstream_assets.platform.errors import ServiceError
+from shopstream_assets.platform.interruption import interruptible
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -26,6 +27,8 @@ LOGIN_TIMEOUT = 30
 STATEMENT_TIMEOUT = 3600
 READ_TIMEOUT = 60
 RETRY_TIMEOUT = 120
+# To cancel what an interrupted step had begun.
+CANCEL_TIMEOUT = 5
 
 
 class WarehouseResource(dg.ConfigurableResource):
@@ -75,6 +78,8 @@ class WarehouseResource(dg.ConfigurableResource):
             "session_parameters": {
                 "TIMEZONE": "UTC",
                 "QUERY_TAG": "shopstream",
+                # What a session runs whose process was killed; Snowflake waits for five minutes.
+                "ABORT_DETACHED_QUERY": True,
                 "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
             },
         }
@@ -98,11 +103,42 @@ class WarehouseResource(dg.ConfigurableResource):
                 retry=False,
             ) from None
         try:
-            yield session
+            with interruptible(_once(lambda: self.cancel([session.session_id]))):
+                yield session
         except connector.Error as error:
             raise service_error(error) from None
         finally:
+            # Ends what still runs in it.
             session.close()
+
+    def cancel(self, sessions: Iterable[int]) -> None:
+        """Cancel what these sessions run, and nothing else; raises the connector's Error where that is not possible.
+
+        The sessions go on: each has its statement fail.
+        """
+        import snowflake.connector as connector
+
+        with (
+            connector.connect(
+                **{**self.parameters(LOADING), "login_timeout": CANCEL_TIMEOUT, "network_timeout": CANCEL_TIMEOUT}
+            ) as other,
+            other.cursor() as cursor,
+        ):
+            for number in sessions:
+                cursor.execute(f"select system$cancel_all_queries({int(number)})")
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    """`act`, until it has succeeded: what is sent after it, as a ROLLBACK, is not to be cancelled."""
+    done = False
+
+    def act_once() -> None:
+        nonlocal done
+        if not done:
+            act()
+            done = True
+
+    return act_once
 
 
 def _pauses() -> Iterator[int]:
