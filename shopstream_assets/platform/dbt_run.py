@@ -15,6 +15,9 @@ from shopstream_assets.platform.resources.warehouse import WarehouseResource
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
 
+# As dbt_project/profiles.yml has it.
+QUERY_TAG = "shopstream_dbt"
+
 
 def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResource) -> Generator[dict[str, Any]]:
     """Run a dbt command in this process; yields its structured log events as they come.
@@ -39,6 +42,8 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
         finally:
             events.put(None)
 
+    # Whoever holds the pool's slot writes alone: what still writes is of a process that was killed.
+    warehouse.cancel_left_over(QUERY_TAG)
     worker = threading.Thread(target=invoke, name="dbt")
 
     def stop() -> None:

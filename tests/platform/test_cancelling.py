@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +222,30 @@ def test_a_statement_that_waits_for_a_lock_in_the_warehouse_ends_with_its_run(
     assert not warehouse.statements()
     warehouse.ask("commit")
     assert warehouse.ask("select * from t") == [(5,)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "statement", "is_cancelled"),
+    [
+        ("left_over", SLOW_INSERT, True),
+        ("another", SLOW_INSERT, False),
+        ("left_over", SLOW_INSERT.removeprefix("insert into t "), False),
+    ],
+    ids=["a_writer", "of_another_tag", "a_reader"],
+)
+def test_what_a_killed_writer_left_is_cancelled_before_the_next_one_writes(
+    services: Services, warehouse: Warehouse, tag: str, statement: str, is_cancelled: bool
+) -> None:
+    left = warehouse.connect()
+    left.cursor().execute(f"alter session set query_tag = '{tag}'")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(left.cursor().execute, f"{statement} /* {MARK} */")
+        wait_for(warehouse.statements, "the statement to begin", BEGIN_SECONDS)
+
+        assert services.warehouse.cancel_left_over("left_over") == is_cancelled
+
+        assert bool(warehouse.statements()) is not is_cancelled
+        warehouse.ask(f"select system$cancel_all_queries({left.session_id})")
+        assert isinstance(running.exception(BEGIN_SECONDS), snowflake.connector.Error)
+    left.close()
+    assert warehouse.ask("select * from t") == [(1,)]

@@ -1,5 +1,6 @@
 """INFORMATION_SCHEMA.QUERY_HISTORY and its kin, as far as they tell what runs now. What has ended is not kept."""
 
+import re
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -8,11 +9,13 @@ if TYPE_CHECKING:
     from shopstream_assets.embedded.snowflake.sessions import Session
 
 _FUNCTIONS = {"QUERY_HISTORY", "QUERY_HISTORY_BY_SESSION", "QUERY_HISTORY_BY_USER"}
+_COMMENTS = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 _COLUMNS = {
     "QUERY_ID": "varchar",
     "QUERY_TEXT": "varchar",
     "DATABASE_NAME": "varchar",
     "SCHEMA_NAME": "varchar",
+    "QUERY_TYPE": "varchar",
     "SESSION_ID": "bigint",
     "USER_NAME": "varchar",
     "QUERY_TAG": "varchar",
@@ -33,12 +36,19 @@ def with_history(tree: exp.Expr, session: "Session") -> exp.Expr:
     return tree
 
 
+def _type(sql: str) -> str:
+    """Snowflake's kind of a statement, by its first word."""
+    word = _COMMENTS.sub(" ", sql).split(maxsplit=1)[0].upper()
+    return "SELECT" if word == "WITH" else word
+
+
 def _running(session: "Session") -> exp.Select:
     rows = []
     for other in session.account.sessions.all():
         if running := other.running:
+            place = other.namespace
             values = (
-                *(running.query, running.sql, other.namespace.database, other.namespace.schema, other.number),
+                *(running.query, running.sql, place.database, place.schema, _type(running.sql), other.number),
                 *(other.user, other.parameters["QUERY_TAG"], "RUNNING", running.started.isoformat(), None),
             )
             rows.append(exp.Tuple(expressions=[exp.convert(value) for value in values]))

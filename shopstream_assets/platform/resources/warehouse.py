@@ -29,6 +29,16 @@ READ_TIMEOUT = 60
 RETRY_TIMEOUT = 120
 # To cancel what an interrupted step had begun.
 CANCEL_TIMEOUT = 5
+LEFT_OVER_TIMEOUT = 60
+
+_WRITING = """
+select distinct session_id
+from table(information_schema.query_history_by_user(result_limit => 10000))
+where
+    session_id <> %s and query_tag = %s and upper(database_name) = %s
+    and execution_status in ('RUNNING', 'QUEUED', 'BLOCKED', 'RESUMING_WAREHOUSE')
+    and query_type not in ('SELECT', 'SHOW', 'DESCRIBE', 'USE')
+"""
 
 
 class WarehouseResource(dg.ConfigurableResource):
@@ -110,6 +120,28 @@ class WarehouseResource(dg.ConfigurableResource):
         finally:
             # Ends what still runs in it.
             session.close()
+
+    def cancel_left_over(self, tag: str) -> int:
+        """Cancel what writes to the database under a query tag and wait for its end; returns how many sessions did.
+
+        For the one who may write alone: it is what a process that was killed has left, and Snowflake lets go on for up
+        to five minutes. Raises ServiceError when it has not ended within LEFT_OVER_TIMEOUT seconds.
+        """
+        left_over: set[int] = set()
+        deadline = time.monotonic() + LEFT_OVER_TIMEOUT
+        with self.connection(LOADING) as session, session.cursor() as cursor:
+            while True:
+                cursor.execute(_WRITING, (session.session_id, tag, self.database.upper()))
+                if not (found := {int(number) for (number,) in cursor.fetchall()}):
+                    return len(left_over)
+                if time.monotonic() > deadline:
+                    raise ServiceError(
+                        f"what a killed run has left goes on writing (sessions {', '.join(map(str, sorted(found)))}).",
+                        "try again later, or end these sessions: select system$abort_session(<number>).",
+                        retry=True,
+                    )
+                left_over |= found
+                self.cancel(found)
 
     def cancel(self, sessions: Iterable[int]) -> None:
         """Cancel what these sessions run, and nothing else; raises the connector's Error where that is not possible.
