@@ -9,6 +9,8 @@ create user if not exists SHOPSTREAM_SERVICE
     default_secondary_roles = ()
     default_warehouse = LOADING_WH
     default_namespace = SHOPSTREAM_DWH
+    -- What dbt runs when its process is killed; Snowflake waits for five minutes.
+    abort_detached_query = true
     comment = 'ShopStream, the platform.';
 
 use role SECURITYADMIN;

@@ -211,6 +211,16 @@ class Dagster:
             raise RuntimeError(f"launching a run: {answer}")
         return str(answer["run"]["runId"])
 
+    def terminate(self, run_id: str) -> None:
+        """Terminate a run as the page's button does; raises RuntimeError where Dagster says that it cannot."""
+        answer = self.ask(
+            "mutation($id: String!) { terminateRun(runId: $id) { __typename"
+            " ... on TerminateRunFailure { message } ... on PythonError { message } } }",
+            id=run_id,
+        )["terminateRun"]
+        if answer["__typename"] != "TerminateRunSuccess":
+            raise RuntimeError(f"terminating run {run_id}: {answer}")
+
     def backfill_status(self, backfill: str) -> str:
         """Dagster's status of a backfill, as COMPLETED_SUCCESS."""
         query = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status"

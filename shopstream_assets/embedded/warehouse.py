@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import warnings
+from pathlib import Path
 
 from shopstream_assets.embedded.process import Running
 from shopstream_assets.embedded.state import Home, Memory, environment
@@ -36,6 +37,8 @@ def env(home: Home, memory: Memory) -> dict[str, str]:
         "SHOPSTREAM_STACK_TOKEN": memory.token,
         "TZ": "UTC",
         "PYTHONUNBUFFERED": "1",
+        # The emulator beside this file, whichever copy of the package is installed.
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         # The connector complains of a newer urllib3 at every import.
         "PYTHONWARNINGS": "ignore",
     }

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from time import sleep
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import dagster as dg
 from dagster._core.errors import DagsterLaunchFailedError
@@ -33,11 +33,16 @@ PRELOAD = "shopstream_assets.platform.preload"
 START_SECONDS = 60
 
 
+# Run id -> the locked file of a run that this process executes.
+_held: dict[str, TextIO] = {}
+
+
 class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
     """Starts each run in a process of its own, and knows at any time which of them live, over restarts of the daemon.
 
-    A worker holds a lock on its file in `base_dir`/run_workers as long as it lives, however it ends. It goes on when
-    the daemon is stopped. It ends without Python's exit handlers, as forks do.
+    A worker holds a lock on its file in `base_dir`/run_workers as long as it lives, however it ends. So does a process
+    that executes a run which nobody launched, as `dagster job execute`: the event log calls `begins` and `ends`. A
+    worker goes on when the daemon is stopped. It ends without Python's exit handlers, as forks do.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -93,6 +98,19 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         finally:
             told.close()
 
+    def begins(self, run_id: str) -> None:
+        """Take note that this process executes the run, for as long as it lives."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        hold(self._file(run_id))
+
+    def ends(self, run_id: str) -> None:
+        """Forget the run, if it is this process that executed it."""
+        release(self._file(run_id))
+
+    def worker_lives(self, run_id: str) -> bool:
+        """Whether another process still executes the run, whatever its status says."""
+        return run_id not in _held and living_worker(self._file(run_id)) is not None
+
     def terminate(self, run_id: str) -> bool:
         """Interrupt the run's worker; False where there is none."""
         run = self._instance.get_run_by_id(run_id)
@@ -115,8 +133,8 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the run's worker lives. A run that this launcher did not start, as one of `dagster job execute`, is
-        taken for living: nothing is known of it."""
+        """Whether the run's worker lives. A run that has no file here, as one of another machine, is taken for living:
+        nothing is known of it."""
         if self._was_killed(run.run_id):
             return CheckRunHealthResult(WorkerStatus.FAILED, "its process was killed")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
@@ -139,6 +157,25 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
                 run = self._instance.get_run_by_id(file.name)
                 if run is None or run.is_finished:
                     file.unlink(missing_ok=True)
+
+
+def hold(file: Path) -> None:
+    """Lock the file of a run that this process executes, and write its process id into it."""
+    if file.name in _held:
+        return
+    held = file.open("a+")
+    flock(held, LOCK_EX)
+    held.truncate(0)
+    held.write(str(os.getpid()))
+    held.flush()
+    _held[file.name] = held
+
+
+def release(file: Path) -> None:
+    """Remove the file of a run that this process executed."""
+    if held := _held.pop(file.name, None):
+        file.unlink(missing_ok=True)
+        held.close()
 
 
 def living_worker(file: Path) -> int | None:
@@ -166,10 +203,8 @@ def work(run_id: str, instance_ref: InstanceRef, file: Path, tells: Connection) 
 
     # What was loaded before the fork is there to stay: looking through it for garbage would also copy its pages.
     gc.freeze()
-    with file.open("w") as lock, capture_interrupts():
-        flock(lock, LOCK_EX)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with capture_interrupts():
+        hold(file)
         with dg.DagsterInstance.from_ref(instance_ref) as instance:
             run = instance.get_run_by_id(run_id)
             if run is None or run.job_code_origin is None:
@@ -191,4 +226,4 @@ def work(run_id: str, instance_ref: InstanceRef, file: Path, tells: Connection) 
                     instance.report_run_canceled(run)
                     run = instance.get_run_by_id(run_id)
                 if run is None or run.is_finished:
-                    file.unlink()
+                    release(file)

@@ -21,8 +21,12 @@ from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 
+from shopstream_assets.platform.interruption import wait_for_writers
+from shopstream_assets.platform.run_launcher import ForkingRunLauncher
+
 # One dbt run at a time: two that merge into one table would wait for each other's locks.
 DBT_POOL = "dbt"
+ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
 BATCHED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION}
 
 
@@ -63,17 +67,45 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
         # The default limit of pools lets the first runs overlap (dagster 1.13): the one that matters is set for good.
         self.set_concurrency_slots(DBT_POOL, 1)
 
+    def free_concurrency_slot_for_step(self, run_id: str, step_key: str) -> None:
+        """Free a step's slot, once nothing that the step began in this process writes any more."""
+        wait_for_writers()
+        super().free_concurrency_slot_for_step(run_id, step_key)
+
+    def free_concurrency_slots_for_run(self, run_id: str) -> None:
+        """Free a run's slots, unless its process still lives: a run that was marked as ended may go on writing.
+
+        The daemon asks again until the slots are free.
+        """
+        launcher = self._launcher
+        if launcher is None or not launcher.worker_lives(run_id):
+            super().free_concurrency_slots_for_run(run_id)
+
+    @property
+    def _launcher(self) -> ForkingRunLauncher | None:
+        """The launcher that knows which runs live, where the instance has one."""
+        launcher = self._instance.run_launcher if self.has_instance else None
+        return launcher if isinstance(launcher, ForkingRunLauncher) else None
+
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event; that a run has failed, after the run's status says so.
+
+        A run begins and ends in the process that executes it, whoever launched that: which is known from then on.
 
         dagster 1.13 stores the event first. The daemon that tries failed runs again may see it in between, takes the
         run for one that goes on, and never comes back to it.
         """
+        if event.dagster_event_type is DagsterEventType.RUN_START and self._launcher:
+            self._launcher.begins(event.run_id)
+        if event.dagster_event_type in ENDS:
+            wait_for_writers()
         if self.has_instance and event.is_dagster_event and event.get_dagster_event().is_run_failure:
             self._instance.run_storage.handle_run_event(
                 event.run_id, event.get_dagster_event(), datetime_from_timestamp(event.timestamp)
             )
         super().store_event(event)
+        if event.dagster_event_type in ENDS and self._launcher:
+            self._launcher.ends(event.run_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in one statement where all are (planned) materializations, and as the parent does otherwise."""

@@ -9,10 +9,9 @@ of the project less for every step.
 
 import json
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,6 +21,7 @@ from pydantic import Field
 from shopstream_assets.platform import previews
 from shopstream_assets.platform.charts import Chart, drawn
 from shopstream_assets.platform.dbt_manifest import PROJECT, built_manifest, directories, parsed_project
+from shopstream_assets.platform.dbt_run import run_dbt
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
 from shopstream_assets.platform.model_metadata import clear_columns, model_metadata
@@ -163,6 +163,7 @@ def _build(
         tempfile.TemporaryDirectory(prefix="dbt-") as target,
         warehouse.connection(REPORTING) as session,
         session.cursor() as cursor,
+        ExitStack() as stack,
     ):
         # A table of which nothing was ever loaded is empty, not an error.
         for table in domain.tables:
@@ -172,7 +173,10 @@ def _build(
                 f"Built anew from all of staging, as nothing says what they hold: {', '.join(unaccounted)}."
             )
             full_refresh = True
-        for raw_event in run_dbt(dbt_arguments(selection, window, target, full_refresh)):
+        # Closed, not left to the garbage collector: dbt ends with the step.
+        arguments = dbt_arguments(selection, window, target, full_refresh)
+        events = stack.enter_context(closing(run_dbt(arguments, parsed_project().parsed, warehouse)))
+        for raw_event in events:
             if raw_event["info"]["name"] in FAILURE_EVENTS:
                 failures.append(" ".join(raw_event["info"]["msg"].split()))
             event = DbtCoreCliEventMessage(raw_event=raw_event, event_history_metadata={})
@@ -266,34 +270,3 @@ DOES_NOT_EXIST = 2003
 # Of what dagster-dbt tells of a model that it built, the number; the rest is in the log.
 DURATION = "Execution Duration"
 FAILURE_EVENTS = ("RunResultError", "MainEncounteredError")
-
-
-def run_dbt(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Run a dbt command in this process; yields its structured log events as they come.
-
-    Raises Problem when dbt ends by an exception of its own, not by a failed model or test: those are events.
-    """
-    from dbt.cli.main import dbtRunner, dbtRunnerResult
-    from dbt.contracts.graph.manifest import Manifest
-    from google.protobuf.json_format import MessageToDict
-
-    events: SimpleQueue[Any] = SimpleQueue()
-    results: list[dbtRunnerResult] = []
-    manifest = Manifest.from_msgpack(PARSED.read_bytes())
-
-    def invoke() -> None:
-        try:
-            results.append(dbtRunner(manifest=manifest, callbacks=[events.put]).invoke(list(arguments)))
-        finally:
-            events.put(None)
-
-    worker = threading.Thread(target=invoke, name="dbt")
-    worker.start()
-    try:
-        while (event := events.get()) is not None:
-            yield MessageToDict(event, preserving_proto_field_name=True)
-    finally:
-        worker.join()
-    if not results or (results[0].exception is not None):
-        cause = results[0].exception if results else "it stopped without a result"
-        raise Problem(f"dbt failed: {cause}.", "read dbt's messages in the step's log.")

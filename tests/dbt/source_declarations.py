@@ -24,6 +24,7 @@ sources:
     tables:
 """
 
+
 def _described(text: str, indent: int) -> str:
     pad = " " * indent
     if ": " not in text and len(pad) + len("description: ") + len(text) <= 120:

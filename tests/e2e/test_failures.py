@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import psutil
 import pytest
-from store import Run, Store
+from store import RUN_SECONDS, Run, Store
 
-from shopstream_assets.embedded.driver import wait_for
+from shopstream_assets.embedded.driver import FINISHED, wait_for
+from shopstream_assets.platform.resources.warehouse import LOADING, REPORTING
 from shopstream_assets.platform.storage import DBT_POOL
+from shopstream_assets.summary import Services
 
 LAYERS = ("postgres", "lake", "staging", "dbt")
 # Run monitoring frees what a dead run held 30 s after its end, and looks every 10 s.
@@ -90,3 +95,92 @@ def test_a_run_outlives_the_death_of_the_daemon_and_of_the_code_server(store: St
     expected, found = store.totals(sorted(store.materialized("marts", "mart_sales_overview")))
     assert found == expected
     assert run["status"] == "SUCCESS"
+
+
+CANCELED_SECONDS = 5
+# The table that a layer writes or reads, and by which it can be held up.
+HELD_UP_AT = {"lake": "orders", "staging": "STAGING.STG_ORDERS", "dbt": "CORE.FACT_ORDERS"}
+
+
+@contextmanager
+def held_up(layer: str) -> Iterator[None]:
+    """Let nobody finish a step of a layer: another transaction has locked its table."""
+    services = Services.of("shopstream")
+    if layer == "lake":
+        with services.source.transaction() as connection, connection.cursor() as cursor:
+            cursor.execute(f"lock table {HELD_UP_AT[layer]} in access exclusive mode")
+            yield
+        return
+    with services.warehouse.connection(LOADING) as session, session.cursor() as cursor:
+        cursor.execute("begin")
+        cursor.execute(f"delete from {HELD_UP_AT[layer]} where false")
+        yield
+        cursor.execute("rollback")
+
+
+def waiting() -> list[str]:
+    """What waits for a table that is held up, in Postgres, and what other sessions run in the warehouse."""
+    services = Services.of("shopstream")
+    with services.source.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("select query from pg_stat_activity where wait_event_type = 'Lock' and query ilike '%orders%'")
+        found = [row[0] for row in cursor.fetchall()]
+    with services.warehouse.connection(REPORTING) as session, session.cursor() as cursor:
+        cursor.execute(
+            "select query_text from table(information_schema.query_history_by_user()) "
+            f"where execution_status = 'RUNNING' and session_id <> {session.session_id}"
+        )
+        return found + [row[0] for row in cursor.fetchall()]
+
+
+def of_layer(store: Store, layer: str) -> list[list[str]]:
+    """The assets of a layer."""
+    layers = ("core", "marts") if layer == "dbt" else (layer,)
+    return [asset for asset in store.dagster.assets() if asset[1] in layers]
+
+
+@pytest.fixture(scope="module")
+def built(store: Store) -> None:
+    """Every table exists."""
+    day = store.days(22, 1)[0]
+    store.succeeded(store.dagster.launch(store.dagster.assets(), day, day))
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("layer", HELD_UP_AT)
+def test_a_run_terminated_inside_a_statement_is_canceled_within_seconds_and_nothing_of_it_goes_on(
+    store: Store, layer: str
+) -> None:
+    day = store.days(22, 1)[0]
+    with held_up(layer):
+        run_id = store.dagster.launch(of_layer(store, layer), day, day)
+        store.reaches(run_id, layer)
+        wait_for(waiting, "the run to be held up", RUN_SECONDS)
+        asked = time.time()
+
+        store.dagster.terminate(run_id)
+
+        run = wait_for(lambda: ended(store, run_id), f"the end of {run_id}", RUN_SECONDS)
+        assert (run["status"], run["endTime"] - asked < CANCELED_SECONDS) == ("CANCELED", True)
+        assert waiting() == []
+    with store.instance() as instance:
+        assert not instance.event_log_storage.get_concurrency_info(DBT_POOL).claimed_slots
+
+
+@pytest.mark.usefixtures("built")
+def test_a_killed_run_in_dbt_writes_nothing_more(store: Store) -> None:
+    day = store.days(22, 1)[0]
+    with held_up("dbt"):
+        run_id = store.dagster.launch(of_layer(store, "dbt"), day, day)
+        store.reaches(run_id, "dbt")
+        wait_for(waiting, "the run to be held up", RUN_SECONDS)
+
+        store.worker(run_id).kill()
+
+        wait_for(lambda: not waiting(), "its statements to end", CANCELED_SECONDS)
+    store.succeeded(run_id)
+
+
+def ended(store: Store, run_id: str) -> Run | None:
+    """The run, once it has ended."""
+    run = store.run(run_id)
+    return run if run["status"] in FINISHED else None

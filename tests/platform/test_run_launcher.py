@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -167,10 +167,99 @@ def test_a_worker_that_ends_before_it_begins_fails_the_launch(instance: dg.Dagst
         instance.run_launcher.launch_run(LaunchRunContext(unknown, workspace=None))
 
 
-def test_a_run_that_somebody_else_started_is_left_alone(tmp_path: Path) -> None:
+def test_a_run_of_another_machine_is_left_alone(tmp_path: Path) -> None:
     run = dg.DagsterRun(job_name="waiting", run_id="00000000-0000-0000-0000-000000000000")
 
     assert health(run, tmp_path) is WorkerStatus.RUNNING
+
+
+EXECUTE = """
+import sys
+import dagster as dg
+from test_run_launcher import waiting
+with dg.DagsterInstance.get() as instance:
+    waiting.execute_in_process(instance=instance, run_config={"ops": {"wait": {"config": {"folder": sys.argv[1]}}}})
+"""
+
+
+@pytest.fixture
+def stored(tmp_path: Path, local_stack: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
+    """An instance as dagster.yaml describes it, on the tests' Postgres."""
+    (tmp_path / "dagster.yaml").write_text((Path(__file__).parents[2] / "dagster.yaml").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(tmp_path))
+        patch.setenv("SHOPSTREAM_DAGSTER_DIR", str(tmp_path))
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+
+
+@pytest.fixture
+def unlaunched(stored: dg.DagsterInstance, tmp_path: Path) -> Iterator[tuple[dg.DagsterRun, subprocess.Popen[bytes]]]:
+    """A run in the middle of its step, in a process that no launcher has started, as that of the demo."""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    before = {run.run_id for run in stored.get_runs()}
+    process = subprocess.Popen([sys.executable, "-c", EXECUTE, str(tmp_path)], env={**os.environ, "PYTHONPATH": path})
+    try:
+        wait_for((tmp_path / "pid").exists, "the step to begin", SECONDS)
+        (run,) = [run for run in stored.get_runs() if run.run_id not in before]
+        yield run, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_killed_run_that_nobody_launched_is_known_as_such(
+    unlaunched: tuple[dg.DagsterRun, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    run, process = unlaunched
+    assert health(run, tmp_path) is WorkerStatus.RUNNING
+
+    process.kill()
+
+    wait_for(lambda: health(run, tmp_path) is WorkerStatus.FAILED, "the death to be noticed", SECONDS)
+
+
+def test_terminating_a_killed_run_that_nobody_launched_ends_it(
+    stored: dg.DagsterInstance, unlaunched: tuple[dg.DagsterRun, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    run, process = unlaunched
+    process.kill()
+    process.wait()
+
+    # False: nothing was there to be interrupted.
+    assert not stored.run_launcher.terminate(run.run_id)
+
+    assert status(stored, run) == "CANCELED"
+
+
+def test_terminating_a_run_that_nobody_launched_interrupts_it(
+    stored: dg.DagsterInstance, unlaunched: tuple[dg.DagsterRun, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    run, process = unlaunched
+
+    assert stored.run_launcher.terminate(run.run_id)
+
+    wait_for(lambda: status(stored, run) == "CANCELED", "the run to be canceled", SECONDS)
+    assert not list((tmp_path / "run_workers").iterdir())
+    assert process.wait(SECONDS) != 0
+
+
+def test_the_slots_of_a_run_that_was_marked_as_ended_are_kept_while_its_process_lives(
+    stored: dg.DagsterInstance, unlaunched: tuple[dg.DagsterRun, subprocess.Popen[bytes]]
+) -> None:
+    run, process = unlaunched
+    slots = stored.event_log_storage
+    slots.set_concurrency_slots("test", 1)
+    slots.claim_concurrency_slot("test", run.run_id, "wait")
+    stored.report_run_canceled(run)
+
+    slots.free_concurrency_slots_for_run(run.run_id)
+    assert slots.get_concurrency_info("test").active_run_ids == {run.run_id}
+
+    process.kill()
+    process.wait()
+    slots.free_concurrency_slots_for_run(run.run_id)
+    assert slots.get_concurrency_info("test").active_run_ids == set()
 
 
 def test_a_library_that_cannot_be_imported_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from shopstream_assets.embedded.snowflake import (
     changes,
     comments,
     containers,
+    control,
     queries,
     records,
     showing,
@@ -39,6 +40,8 @@ def run(session: "Session", sql: str, parameters: list[Any], *, describe_only: b
     if re.match(r"start\s+transaction\b", text, re.IGNORECASE):
         text = "begin"
     statement = Statement(text, parse(text, count), parameters, describe_only)
+    if control.is_control(statement.tree) and not describe_only:
+        return Answer(control.control(session, statement), SELECT)
     if isinstance(statement.tree, exp.Query):
         return Answer(queries.query(session, statement), SELECT)
     handler, type_id = _HANDLERS.get(type(statement.tree)), statement_type_id(statement.tree)

@@ -7,6 +7,7 @@ from sqlglot import exp
 from shopstream_assets.embedded.snowflake import showing
 from shopstream_assets.embedded.snowflake.dialect import to_duckdb
 from shopstream_assets.embedded.snowflake.errors import unsupported
+from shopstream_assets.embedded.snowflake.history import with_history
 from shopstream_assets.embedded.snowflake.rewrites import named_projections
 from shopstream_assets.embedded.snowflake.stages import Stages
 from shopstream_assets.embedded.snowflake.statements import Statement
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def query(session: "Session", statement: Statement) -> Result:
     """SELECT and other queries."""
+    with_history(statement.tree, session)
     named_projections(statement.tree)
     sql = to_duckdb(session_functions(statement.tree, session), session.namespace)
     if statement.describe_only:

@@ -32,7 +32,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from shopstream_assets.embedded.snowflake.errors import SnowflakeError
-from shopstream_assets.embedded.snowflake.sessions import Account, Session, Sessions
+from shopstream_assets.embedded.snowflake.sessions import Account, Running, Session
 from shopstream_assets.embedded.snowflake.statements import Answer
 from shopstream_assets.embedded.snowflake.types import from_binding
 
@@ -69,7 +69,7 @@ class Protocol:
         self._account = account
         self._credentials = credentials
         self._stack_token = stack_token
-        self.sessions = Sessions(account.limits)
+        self.sessions = account.sessions
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="statement")
         self._running: dict[str, asyncio.Future[bytes]] = {}  # query or request id -> its answer
         self._asked_to_return: set[asyncio.Future[bytes]] = set()  # told "still running": the client will be back
@@ -81,6 +81,7 @@ class Protocol:
                 Route("/session/token-request", self._renew, methods=["POST"]),
                 Route("/queries/v1/query-request", self._query, methods=["POST"]),
                 Route("/queries/v1/abort-request", self._abort, methods=["POST"]),
+                Route("/queries/{query_id}/abort-request", self._abort_query, methods=["POST"]),
                 Route("/queries/{query_id}/result", self._result, methods=["GET"]),
                 Route("/monitoring/queries/{query_id}", self._monitor, methods=["GET"]),
                 Route("/telemetry/send", self._telemetry, methods=["POST"]),
@@ -208,25 +209,26 @@ class Protocol:
     def _run(self, session: Session, body: dict[str, Any], request_id: str, query_id: str) -> bytes:
         sql, started = str(body["sqlText"]), time.monotonic()
         try:
-            answer = self._answer(session, sql, body, request_id)
+            answer = self._answer(session, sql, body, request_id, query_id)
             return json.dumps(_success(session, answer, query_id)).encode()
         except SnowflakeError as error:
             return _failure_bytes(error, query_id)
         finally:
             logger.info("%.1f ms, session %s: %s", (time.monotonic() - started) * 1000, session.number, sql)
 
-    def _answer(self, session: Session, sql: str, body: dict[str, Any], request_id: str) -> Answer:
+    def _answer(self, session: Session, sql: str, body: dict[str, Any], request_id: str, query_id: str) -> Answer:
         bindings: dict[str, Any] = body.get("bindings") or {}
         if not all(key.isdigit() for key in bindings):
             raise SnowflakeError(2, "0A000", "Unsupported feature in the local Snowflake: named bindings")
         bound = [bindings[str(position)] for position in range(1, len(bindings) + 1)]
         if any(isinstance(binding["value"], list) for binding in bound):
             columns = [[from_binding(binding["type"], value) for value in binding["value"]] for binding in bound]
-            return session.run_many(sql, list(zip(*columns, strict=True)), request=request_id)
+            return session.run_many(sql, list(zip(*columns, strict=True)), request=request_id, query=query_id)
         return session.run(
             sql,
             [from_binding(binding["type"], binding["value"]) for binding in bound],
             request=request_id,
+            query=query_id,
             describe_only=bool(body.get("describeOnly")),
             count=int((body.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", 1)),
         )
@@ -235,7 +237,19 @@ class Protocol:
         session = self._session_of(request)
         if session is None:
             return _gone()
-        session.cancel(str((await _body(request)).get("requestId")))
+        wanted = str((await _body(request)).get("requestId"))
+        await self._cancel(lambda: session.cancel(lambda running: running.request == wanted))
+        return _done()
+
+    async def _abort_query(self, request: Request) -> Response:
+        if self._session_of(request) is None:
+            return _gone()
+        wanted = request.path_params["query_id"]
+
+        def is_wanted(running: Running) -> bool:
+            return running.query == wanted
+
+        await self._cancel(lambda: any([session.cancel(is_wanted) for session in self.sessions.all()]))
         return _done()
 
     async def _monitor(self, request: Request) -> Response:
@@ -252,6 +266,10 @@ class Protocol:
         header = request.headers.get("Authorization", "")
         token = header.removeprefix('Snowflake Token="').removesuffix('"')
         return self.sessions.get(token, request.scope.get("client"))
+
+    async def _cancel(self, work: Callable[[], bool]) -> None:
+        # Not among the statements' threads, all of which may wait for what is to be cancelled.
+        await asyncio.get_running_loop().run_in_executor(None, work)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._threads, work)

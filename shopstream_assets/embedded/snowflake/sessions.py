@@ -1,10 +1,12 @@
 """Sessions of clients: what each has set, and how they end when the client does not say goodbye."""
 
+import datetime as dt
 import itertools
 import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +33,8 @@ _DEFAULT_PARAMETERS = {
 }
 _UTC = {"UTC", "ETC/UTC", "GMT", "ETC/GMT"}
 _TRUE = {"true", "1", "on"}
+# Seconds between attempts to interrupt a statement that is to stop.
+_INTERRUPT_EVERY = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,20 @@ class Limits:
     idle_transaction: float = 600
     # the same when the client's connections are closed: it was killed
     vanished_client: float = 5
+    # a statement of such a client (Snowflake: five minutes, with ABORT_DETACHED_QUERY)
+    detached_statement: float = 1
     # a session that is not used at all
     idle_session: float = 4 * 3600
+
+
+@dataclass(frozen=True)
+class Running:
+    """A statement that a session is at: the client's request, Snowflake's id of the query, its text and start."""
+
+    request: str
+    query: str
+    sql: str
+    started: dt.datetime
 
 
 @dataclass
@@ -54,6 +70,10 @@ class Account:
     objects: ObjectStore
     limits: Limits = field(default_factory=Limits)
     locks: TableLocks = field(default_factory=TableLocks)
+    sessions: "Sessions" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(self.limits)
 
 
 class Session:
@@ -63,6 +83,7 @@ class Session:
         self.number = str(next(_numbers))
         self.token = secrets.token_urlsafe(32)
         self.user = user
+        self.account = account
         self.storage = account.storage
         self.objects = account.objects
         self.duck: duckdb.DuckDBPyConnection = account.storage.connect()
@@ -72,7 +93,8 @@ class Session:
         self.clients: set[tuple[str, int]] = set()  # the TCP connections it was last seen on
         self.last_used = time.monotonic()
         self._turn = threading.Lock()
-        self._running: str | None = None
+        self.running: Running | None = None
+        self._ended = threading.Condition()
         for name, value in parameters.items():
             self.set_parameter(name.upper(), str(value))
 
@@ -84,30 +106,34 @@ class Session:
             if self.storage.has_schema(database, wanted) or wanted == "INFORMATION_SCHEMA":
                 self.namespace.schema = wanted
 
-    def run(self, sql: str, parameters: list[Any], *, request: str, describe_only: bool, count: int) -> Answer:
+    def run(
+        self, sql: str, parameters: list[Any], *, request: str, query: str, describe_only: bool, count: int
+    ) -> Answer:
         """Run one statement.
 
         Raises:
             SnowflakeError: whatever goes wrong.
         """
+        running = Running(request, query, sql, dt.datetime.now(dt.UTC))
         return self._in_turn(
-            request, lambda: dispatch.run(self, sql, parameters, describe_only=describe_only, count=count)
+            running, lambda: dispatch.run(self, sql, parameters, describe_only=describe_only, count=count)
         )
 
-    def run_many(self, sql: str, rows: list[tuple[Any, ...]], *, request: str) -> Answer:
+    def run_many(self, sql: str, rows: list[tuple[Any, ...]], *, request: str, query: str) -> Answer:
         """Run one INSERT for an array of bindings."""
-        return self._in_turn(request, lambda: dispatch.run_many(self, sql, rows))
+        running = Running(request, query, sql, dt.datetime.now(dt.UTC))
+        return self._in_turn(running, lambda: dispatch.run_many(self, sql, rows))
 
-    def cancel(self, request: str) -> None:
-        """Stop the statement of a request, if it is still running."""
-        if self._running == request:
-            self.transactions.cancelled = True
-            self.duck.interrupt()
-
-    def interrupt(self) -> None:
-        """Stop whatever is running."""
-        self.transactions.cancelled = True
-        self.duck.interrupt()
+    def cancel(self, wanted: Callable[[Running], bool] = lambda running: True) -> bool:
+        """Stop the statement that runs if it is `wanted`, and wait until it has ended; False where there is none."""
+        running = self.running
+        if running is None or not wanted(running):
+            return False
+        with self._ended:
+            while self.running is running:
+                self.transactions.cancel()
+                self._ended.wait(_INTERRUPT_EVERY)
+        return True
 
     def set_parameter(self, name: str, value: str) -> None:
         """ALTER SESSION SET. Parameters without a meaning here are kept and shown."""
@@ -140,23 +166,22 @@ class Session:
         return True
 
     def close(self) -> None:
-        """Roll back what is open and give everything back."""
-        self.interrupt()
+        """Stop what runs, roll back what is open and give everything back."""
+        self.cancel()
         with self._turn:
             self.transactions.rollback()
             self.duck.close()
 
-    def _in_turn(self, request: str, work: Any) -> Answer:
+    def _in_turn(self, running: Running, work: Callable[[], Answer]) -> Answer:
         with self._turn:
-            self._running, self.transactions.cancelled = request, False
+            self.transactions.cancelled, self.running = False, running
             timeout = float(self.parameters["STATEMENT_TIMEOUT_IN_SECONDS"])
-            timer = threading.Timer(timeout, self.cancel, (request,)) if 0 < timeout < 86_400 else None
+            timer = threading.Timer(timeout, self.cancel, (running.__eq__,)) if 0 < timeout < 86_400 else None
             if timer:
                 timer.daemon = True
                 timer.start()
             try:
-                answer: Answer = work()
-                return answer
+                return work()
             except Exception as error:
                 failure = translate(error)
                 if failure.errno == 300002:
@@ -165,8 +190,10 @@ class Session:
             finally:
                 if timer:
                     timer.cancel()
-                self._running = None
                 self.last_used = time.monotonic()
+                with self._ended:
+                    self.running = None
+                    self._ended.notify_all()
 
 
 class Sessions:
@@ -194,6 +221,15 @@ class Sessions:
                 session.clients.add(client)
                 self._vanished.pop(token, None)
             return session
+
+    def all(self) -> list[Session]:
+        """Every open session."""
+        with self._changing:
+            return list(self._open.values())
+
+    def numbered(self, number: str) -> Session | None:
+        """The session that Snowflake would know by this number."""
+        return next((session for session in self.all() if session.number == number), None)
 
     def remove(self, token: str) -> None:
         """Close a session, rolling back what it left open."""
@@ -227,12 +263,21 @@ class Sessions:
                 vanished = dict(self._vanished)
             for token, session in sessions:
                 idle = now - session.last_used
+                if token in vanished and now - vanished[token] > self._limits.detached_statement:
+                    self._stop_detached(session)
                 if token in vanished and now - vanished[token] > self._limits.vanished_client:
                     self._end(session, f"its client closed the connection {now - vanished[token]:.0f} s ago")
                 elif idle > self._limits.idle_transaction:
                     self._end(session, f"its client sent nothing for {idle:.0f} s")
                 if idle > self._limits.idle_session:
                     self.remove(token)
+
+    def _stop_detached(self, session: Session) -> None:
+        """Nobody waits for the answer: Snowflake's ABORT_DETACHED_QUERY, here always."""
+        if session.running and not session.transactions.cancelled:
+            # Not in this thread: the statement may take a moment to end.
+            threading.Thread(target=session.cancel, daemon=True).start()
+            logger.warning("Cancelled a statement of session %s: its client closed the connection", session.number)
 
     def _end(self, session: Session, reason: str) -> None:
         if session.transactions.is_open and session.lose_transaction(f"it was rolled back because {reason}."):

@@ -9,6 +9,7 @@ What differs, and how it is bridged:
   Here the transaction is rolled back at once and everything but ROLLBACK fails, COMMIT included.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,38 @@ class Transactions:
         self._writes = 0  # statements that this transaction would lose
         self.autocommit = True
         self.cancelled = False
+        # Held while `_interruptible` changes: what is interrupted is a statement, never a COMMIT or a ROLLBACK.
+        self._interrupting = threading.Lock()
+        self._interruptible = False
+
+    def cancel(self) -> None:
+        """Stop the statement that runs, from any thread; to be repeated until it has ended.
+
+        DuckDB forgets an interruption that comes between two of the queries that a statement may be made of.
+        """
+        self.cancelled = True
+        with self._interrupting:
+            if self._interruptible:
+                self._duck.interrupt()
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[None]:
+        """The part of a statement that may be interrupted; nothing of a cancelled one is committed."""
+        self._refuse_if_cancelled()
+        self._set_interruptible(True)
+        try:
+            yield
+        finally:
+            self._set_interruptible(False)
+        self._refuse_if_cancelled()
+
+    def _set_interruptible(self, value: bool) -> None:
+        with self._interrupting:
+            self._interruptible = value
+
+    def _refuse_if_cancelled(self) -> None:
+        if self.cancelled:
+            raise SnowflakeError(604, "57014", "SQL execution canceled")
 
     @property
     def is_open(self) -> bool:
@@ -109,7 +142,7 @@ class Transactions:
         """Run one statement under the rules above; it is atomic, whatever it needs to do inside."""
         self._refuse_if_lost()
         if kind is Kind.READ:
-            with self._losing_on_error():
+            with self._losing_on_error(), self._cancellable():
                 yield
             return
         if kind is Kind.DEFINE:
@@ -123,7 +156,7 @@ class Transactions:
         if self._state is not _State.ACTIVE:
             self._duck.begin()
             self._state = _State.ACTIVE
-        with self._losing_on_error():
+        with self._losing_on_error(), self._cancellable():
             yield
         self._writes += 1
 
@@ -142,7 +175,8 @@ class Transactions:
         try:
             self._duck.begin()
             try:
-                yield
+                with self._cancellable():
+                    yield
                 self._duck.commit()
             except BaseException:
                 self._undo()

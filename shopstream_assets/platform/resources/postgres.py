@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from shopstream_assets.platform.interruption import interruptible
 from shopstream_assets.platform.resources.postgres_errors import service_error
 from shopstream_assets.platform.resources.postgres_session import READING, connect
 from shopstream_assets.platform.resources.postgres_snapshot import await_turn, begin_snapshot
@@ -71,7 +72,8 @@ def _session(dsn: str, *, autocommit: bool) -> Iterator[Connection]:
     except adbc.Error as error:
         raise service_error(error) from None
     try:
-        yield connection
+        with interruptible(connection.adbc_cancel):
+            yield connection
     except adbc.Error as error:
         raise service_error(error) from None
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from shopstream_assets.platform.errors import ServiceError
+from shopstream_assets.platform.interruption import interruptible
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -26,6 +27,18 @@ LOGIN_TIMEOUT = 30
 STATEMENT_TIMEOUT = 3600
 READ_TIMEOUT = 60
 RETRY_TIMEOUT = 120
+# To cancel what an interrupted step had begun.
+CANCEL_TIMEOUT = 5
+LEFT_OVER_TIMEOUT = 60
+
+_WRITING = """
+select distinct session_id
+from table(information_schema.query_history_by_user(result_limit => 10000))
+where
+    session_id <> %s and query_tag = %s and upper(database_name) = %s
+    and execution_status in ('RUNNING', 'QUEUED', 'BLOCKED', 'RESUMING_WAREHOUSE')
+    and query_type not in ('SELECT', 'SHOW', 'DESCRIBE', 'USE')
+"""
 
 
 class WarehouseResource(dg.ConfigurableResource):
@@ -75,6 +88,8 @@ class WarehouseResource(dg.ConfigurableResource):
             "session_parameters": {
                 "TIMEZONE": "UTC",
                 "QUERY_TAG": "shopstream",
+                # What a session runs whose process was killed; Snowflake waits for five minutes.
+                "ABORT_DETACHED_QUERY": True,
                 "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
             },
         }
@@ -98,11 +113,64 @@ class WarehouseResource(dg.ConfigurableResource):
                 retry=False,
             ) from None
         try:
-            yield session
+            with interruptible(_once(lambda: self.cancel([session.session_id]))):
+                yield session
         except connector.Error as error:
             raise service_error(error) from None
         finally:
+            # Ends what still runs in it.
             session.close()
+
+    def cancel_left_over(self, tag: str) -> int:
+        """Cancel what writes to the database under a query tag and wait for its end; returns how many sessions did.
+
+        For the one who may write alone: it is what a process that was killed has left, and Snowflake lets go on for up
+        to five minutes. Raises ServiceError when it has not ended within LEFT_OVER_TIMEOUT seconds.
+        """
+        left_over: set[int] = set()
+        deadline = time.monotonic() + LEFT_OVER_TIMEOUT
+        with self.connection(LOADING) as session, session.cursor() as cursor:
+            while True:
+                cursor.execute(_WRITING, (session.session_id, tag, self.database.upper()))
+                if not (found := {int(number) for (number,) in cursor.fetchall()}):
+                    return len(left_over)
+                if time.monotonic() > deadline:
+                    raise ServiceError(
+                        f"what a killed run has left goes on writing (sessions {', '.join(map(str, sorted(found)))}).",
+                        "try again later, or end these sessions: select system$abort_session(<number>).",
+                        retry=True,
+                    )
+                left_over |= found
+                self.cancel(found)
+
+    def cancel(self, sessions: Iterable[int]) -> None:
+        """Cancel what these sessions run, and nothing else; raises the connector's Error where that is not possible.
+
+        The sessions go on: each has its statement fail.
+        """
+        import snowflake.connector as connector
+
+        with (
+            connector.connect(
+                **{**self.parameters(LOADING), "login_timeout": CANCEL_TIMEOUT, "network_timeout": CANCEL_TIMEOUT}
+            ) as other,
+            other.cursor() as cursor,
+        ):
+            for number in sessions:
+                cursor.execute(f"select system$cancel_all_queries({int(number)})")
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    """`act`, until it has succeeded: what is sent after it, as a ROLLBACK, is not to be cancelled."""
+    done = False
+
+    def act_once() -> None:
+        nonlocal done
+        if not done:
+            act()
+            done = True
+
+    return act_once
 
 
 def _pauses() -> Iterator[int]:
