@@ -11,14 +11,8 @@ import dagster as dg
 from shopstream_assets.platform.automation import automation_sensor, followed
 from shopstream_assets.platform.change_sensor import change_sensor
 from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.freshness import (
-    allowed_ages,
-    freshness_checks,
-    freshness_sensor,
-    source_ages,
-    with_policies,
-    with_policy,
-)
+from shopstream_assets.platform.freshness import allowed_ages, freshness_checks, with_policies
+from shopstream_assets.platform.freshness_sensor import freshness_sensor
 from shopstream_assets.platform.operations import (
     PRUNE_WEEKLY,
     backfill_job,
@@ -47,9 +41,9 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
     settings = domain_settings(domain.name)
     partitions = daily(settings.start_date)
     sources: list[dg.AssetsDefinition | dg.AssetSpec] = [
-        with_policies([postgres_asset(domain, table, settings, partitions)], source_ages(domain))[0]
+        postgres_asset(domain, table, settings, partitions)
         if settings.source_mode == "simulated"
-        else with_policy(postgres_spec(domain, table, partitions), source_ages(domain))
+        else postgres_spec(domain, table, partitions)
         for table in domain.tables
     ]
     lake = [lake_asset(domain, table, partitions) for table in domain.tables]
@@ -76,7 +70,7 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         sensors=[
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
             automation_sensor(domain.name),
-            freshness_sensor(domain, ages, settings.start_date),
+            freshness_sensor(domain, ages, settings.start_date, connections["source"]),
             repair_sensor(domain.name),
             notify_failed_runs,
         ],

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from shopstream_assets.platform.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, spans
+from shopstream_assets.platform.runs import newest_change
 
 LAYER, TABLE = "operations", "days_to_repair"
 INTERVAL_SECONDS = 30
@@ -45,7 +46,7 @@ def repair_sensor(domain: str) -> dg.SensorDefinition:
             raise RuntimeError("the sensor of the days to repair needs the repository that it is part of")
         now = dt.datetime.now(dt.UTC)
         seen, _, told = (context.cursor or "").partition(" ")
-        if (state := _state(context.instance, now)) == seen:
+        if (state := newest_change(context.instance, now)) == seen:
             return dg.SkipReason("No run has ended since the last look.")
         complete = days_by_asset(context.instance, context.repository_def.asset_graph, now)
         found = {key: days for key, days in complete.items() if key.path[0] == domain and days.to_repair}
@@ -57,12 +58,6 @@ def repair_sensor(domain: str) -> dg.SensorDefinition:
         )
 
     return look
-
-
-def _state(instance: dg.DagsterInstance, now: dt.datetime) -> str:
-    """Changes with every run that starts or ends, and with the day."""
-    newest = instance.get_run_records(limit=1, order_by="update_timestamp")
-    return f"{now.date()}/{newest[0].dagster_run.run_id}/{newest[0].dagster_run.status.value}" if newest else ""
 
 
 def _materialization(page: dg.AssetKey, found: Mapping[dg.AssetKey, Days], domain: str) -> dg.AssetMaterialization:
