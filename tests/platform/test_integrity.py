@@ -37,7 +37,6 @@ EVENTS = SourceTable(
     ),
 )
 DOMAIN = Domain("shop", (ORDERS, EVENTS), simulator=lambda _: pytest.fail("nothing is simulated"))
-DAY = "'2026-03-01'::timestamp_ntz"
 
 
 @pytest.fixture
@@ -163,9 +162,7 @@ def test_a_tombstone_is_a_row_that_is_gone(services: Services, log: SnowflakeCur
 
 
 def test_a_table_that_was_never_staged_or_by_an_earlier_version_is_said_not_to_be_checked(services: Services) -> None:
-    assert "orders was never staged" in (result(services, ORPHANS).description or "") or "events was never staged" in (
-        result(services, ORPHANS).description or ""
-    )
+    assert "events was never staged" in (result(services, ORPHANS).description or "")
     with services.warehouse.connection(LOADING) as session, session.cursor() as cursor:
         cursor.execute(f"create table {staging_relation(services.warehouse.database, EVENTS)} (id number(38,0))")
     assert "has no column _SNAPSHOT" in (result(services, APPENDED).description or "")

@@ -19,6 +19,8 @@ from shopstream_assets.platform.operations import (
     PRUNE_WEEKLY,
     WEBHOOK,
     backfill_job,
+    check_job,
+    daily_checks,
     daily_refresh,
     notify_failed_runs,
     post,
@@ -68,6 +70,34 @@ def test_a_backfill_takes_all_that_follows_from_the_source_and_not_the_source() 
     found = defs.resolve_job_def("backfill").asset_layer
     assert found.executable_asset_keys == {dg.AssetKey("lake"), dg.AssetKey("mart")}
     assert {key.name for key in found.asset_graph.asset_check_keys} == {"adds_up"}
+
+
+def test_checks_of_whole_tables_are_in_no_refresh_but_on_a_clock_of_their_own() -> None:
+    @dg.asset(key="lake", group_name="shop_lake", partitions_def=daily(START))
+    def lake() -> None: ...
+
+    @dg.asset_check(asset=lake)
+    def quick() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    @dg.asset_check(asset=lake)
+    def whole() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    check = check_job("shop", [whole])
+    jobs = [refresh_job("shop", [whole]), backfill_job("shop", [whole]), check]
+    defs = dg.Definitions(
+        assets=[lake], asset_checks=[quick, whole], jobs=jobs, schedules=[daily_checks("shop", check)]
+    )
+
+    def checks(job: str) -> set[str]:
+        return {key.name for key in defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys}
+
+    assert checks("refresh_shop") == checks("backfill") == {"quick"}
+    assert checks("check_shop") == {"whole"}
+    assert not defs.resolve_job_def("check_shop").asset_layer.executable_asset_keys
+    schedule = defs.resolve_schedule_def("daily_checks_shop")
+    assert (schedule.cron_schedule, schedule.default_status) == ("0 3 * * *", dg.DefaultScheduleStatus.RUNNING)
 
 
 def test_the_daily_schedule_refreshes_the_day_that_ended_at_two_o_clock_utc() -> None:
