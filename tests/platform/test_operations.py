@@ -22,6 +22,7 @@ from shopstream_assets.platform.operations import (
     check_job,
     daily_checks,
     daily_refresh,
+    failure_message,
     notify_failed_runs,
     post,
     prune_event_log,
@@ -198,3 +199,28 @@ def test_pruning_deletes_old_details_and_keeps_the_history_of_assets(instance: d
 def test_the_event_log_is_pruned_every_week() -> None:
     assert (PRUNE_WEEKLY.cron_schedule, PRUNE_WEEKLY.job_name) == ("0 4 * * 0", "prune_event_log")
     assert PRUNE_WEEKLY.default_status == dg.DefaultScheduleStatus.RUNNING
+
+
+def died(instance: dg.DagsterInstance, message: str | None) -> str:
+    run = instance.create_run_for_job(broken, tags={"dagster/partition": "2026-03-19", "dagster/backfill": "abcdefgh"})
+    event = instance.report_run_failed(run, message)
+    return failure_message(run, event.message or "")
+
+
+@pytest.mark.parametrize("message", ["", "Run worker abc unexpectedly crashed.\nIts process was killed."])
+def test_a_run_whose_process_died_says_so_and_what_is_safe_and_what_to_do(
+    instance: dg.DagsterInstance, message: str
+) -> None:
+    text = died(instance, message)
+    assert "(2026-03-19)" in text
+    assert "ended without a word" in text
+    assert "Nothing is half-written" in text
+    assert "shopstream status" in text
+
+
+def test_a_run_that_told_its_cause_is_not_said_to_have_died(instance: dg.DagsterInstance) -> None:
+    assert "without a word" not in failure_message(instance.create_run_for_job(broken), "Steps failed: ['break_down'].")
+
+
+def test_a_failed_run_of_a_backfill_says_that_the_backfill_may_look_well(instance: dg.DagsterInstance) -> None:
+    assert "backfill abcdefgh" in died(instance, "Steps failed: ['break_down'].")
