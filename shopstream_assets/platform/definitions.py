@@ -10,6 +10,7 @@ import dagster as dg
 
 from shopstream_assets.platform.automation import automation_sensor, followed
 from shopstream_assets.platform.change_sensor import change_sensor
+from shopstream_assets.platform.connections import check_connections
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.freshness import allowed_ages, freshness_checks, with_policies
 from shopstream_assets.platform.freshness_sensor import freshness_sensor
@@ -71,7 +72,7 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
             *checks,
             freshness_checks(domain.name, ages, settings.start_date),
         ],
-        jobs=[refresh, backfill_job(domain.name, on_a_clock), checking, prune_event_log],
+        jobs=[refresh, backfill_job(domain.name, on_a_clock), checking, check_connections, prune_event_log],
         schedules=[daily_refresh(domain.name, refresh), daily_checks(domain.name, checking), PRUNE_WEEKLY],
         sensors=[
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
