@@ -129,9 +129,12 @@ def status() -> None:
     Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
     """
     _load_dotenv(Path(".env"))
+    from shopstream_assets.platform.settings import SettingsError
     from shopstream_assets.status import show
 
-    if not show():
+    with _plain_errors(SettingsError):
+        all_well = show()
+    if not all_well:
         raise SystemExit(1)
 
 
@@ -173,10 +176,11 @@ def doctor() -> None:
     check fails. Writes only probes of its own, and removes them.
     """
     from shopstream_assets.doctor.examination import examine
+    from shopstream_assets.doctor.settings import check_dotenv
 
     _load_dotenv(Path(".env"))
     failed = False
-    for finding in examine(os.environ):
+    for finding in (*check_dotenv(Path(".env"), os.environ), *examine(os.environ)):
         failed |= finding.result == "FAIL"
         mark = click.style(f"{finding.result:<5}", fg={"ok": "green", "warn": "yellow", "FAIL": "red"}[finding.result])
         click.echo(f"{mark} {finding.what:<36} {finding.found}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -165,7 +166,18 @@ def materialize(instance: dg.DagsterInstance, pending: Pending, steps: int, cons
             worker.wait()
     runs = instance.get_runs(found, limit=1)
     if not runs or not runs[0].is_success:
-        raise DemoFailed(f"The run failed:\n{failures(instance, runs[0].run_id) if runs else ''}\nThe log is {log}.")
+        told = failures(instance, runs[0].run_id) if runs else ""
+        raise DemoFailed(f"The run failed:\n{told or died(worker.returncode)}\nThe log is {log}.")
+
+
+def died(code: int) -> str:
+    """What to say of a run without an error: its process ended before it could tell one."""
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return (
+        f"Its process ended without a word ({how}): it was killed, or the machine had no memory or disk left. Nothing "
+        "is half-written: each partition is as before or complete. Next: see `df -h` and the system's log for the "
+        "cause, then `shopstream demo` again; it goes on where it was."
+    )
 
 
 def failures(instance: dg.DagsterInstance, run_id: str) -> str:

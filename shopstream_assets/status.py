@@ -13,22 +13,33 @@ if TYPE_CHECKING:
     from shopstream_assets.platform.repair import Days
 
 
+RUNS_SHOWN = 5
+
+
 def show() -> bool:
-    """Print the days of every asset and what repairs them; returns whether nothing needs repair."""
+    """Print the days of every asset, the runs that failed, and what repairs them; returns whether nothing is wrong."""
     import dagster as dg
     from rich.console import Console
 
+    from shopstream_assets.platform.failed_runs import failed_runs
     from shopstream_assets.platform.repair import NOTHING_TO_REPAIR, commands, days_by_asset
     from shopstream_assets.shopstream.definitions import SHOPSTREAM, defs
 
     with dg.DagsterInstance.get() as instance:
-        found = days_by_asset(instance, defs.resolve_asset_graph(), dt.datetime.now(dt.UTC))
+        now = dt.datetime.now(dt.UTC)
+        found = days_by_asset(instance, defs.resolve_asset_graph(), now)
+        failed = failed_runs(instance, now, SHOPSTREAM.name)
     console = Console(width=max(Console().width, 130))
     console.print(table(found))
     to_run = list(commands(found, SHOPSTREAM.name))
+    if failed:
+        print(f"{len(failed)} runs failed and no later run has made that good, whatever the page of backfills says:")
+        for run in failed[:RUNS_SHOWN]:
+            print(f"  {run}")
+        print("To repair: correct the cause, then materialize those days again.\n")
     if not to_run:
         console.print(NOTHING_TO_REPAIR)
-        return True
+        return not failed
     console.print(
         "To repair: in Dagster select the assets, [bold]Materialize[/bold], the days, and [bold]Backfill only failed "
         "and missing partitions[/bold]; or"

@@ -40,6 +40,17 @@ def check_settings(environment: Environment) -> Iterator[Finding]:
     yield from _check_combinations(environment)
 
 
+def check_dotenv(path: Path, environment: Environment) -> Iterator[Finding]:
+    """Where settings are missing that the file of the current folder would give: that there is no such file."""
+    missing = [setting.name for setting in SETTINGS if setting.required and not environment.get(setting.name)]
+    if missing and not path.is_file():
+        advice = (
+            "Change to the folder of the repository, where `shopstream stack up` leaves its settings in .env, or set "
+            "them in the shell as .env.example describes."
+        )
+        yield Finding("FAIL", "settings", f"no file {path.absolute()}, and {len(missing)} settings are missing", advice)
+
+
 def _check_combinations(environment: Environment) -> Iterator[Finding]:
     def given(*names: str) -> list[str]:
         return [name for name in names if environment.get(name)]

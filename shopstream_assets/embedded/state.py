@@ -224,6 +224,20 @@ def prepare_folder(home: Home) -> None:
         )
 
 
+def _open_in(home: Home, path: Path) -> int:
+    """Open a file of the home's folder, making both; raises StackError where the folder cannot be made or written."""
+    try:
+        home.folder.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        configured = os.environ.get("SHOPSTREAM_HOME")
+        why = f"SHOPSTREAM_HOME is {configured}" if configured else "it is in the repository that this runs from"
+        raise StackError(
+            f"Making the folder of the local stack, {home.folder}: {(error.strerror or str(error)).lower()} ({why}). "
+            "Set SHOPSTREAM_HOME to a folder in which you may write; nothing was started."
+        ) from None
+
+
 @contextlib.contextmanager
 def exclusive(home: Home, say: Callable[[str], None], patience: float = 120) -> Iterator[None]:
     """One command at a time: the second waits for the first, at most `patience` seconds."""
@@ -231,8 +245,7 @@ def exclusive(home: Home, say: Callable[[str], None], patience: float = 120) -> 
     deadline = time.monotonic() + patience
     announced = False
     while True:
-        home.folder.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = _open_in(home, path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A reset may have removed the file that was just locked; then the lock guards nothing.

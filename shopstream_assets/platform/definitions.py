@@ -10,18 +10,16 @@ import dagster as dg
 
 from shopstream_assets.platform.catch_up import catch_up_sensor
 from shopstream_assets.platform.change_sensor import change_sensor
+from shopstream_assets.platform.connections import check_connections
 from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.freshness import (
-    allowed_ages,
-    freshness_checks,
-    freshness_sensor,
-    source_ages,
-    with_policies,
-    with_policy,
-)
+from shopstream_assets.platform.freshness import allowed_ages, freshness_checks, with_policies
+from shopstream_assets.platform.freshness_sensor import freshness_sensor
+from shopstream_assets.platform.integrity import integrity_checks
 from shopstream_assets.platform.operations import (
     PRUNE_WEEKLY,
     backfill_job,
+    check_job,
+    daily_checks,
     daily_refresh,
     notify_failed_runs,
     prune_event_log,
@@ -33,9 +31,9 @@ from shopstream_assets.platform.resources.object_store import ObjectStoreResourc
 from shopstream_assets.platform.resources.on_demand import s3, snowflake
 from shopstream_assets.platform.resources.postgres import PostgresResource
 from shopstream_assets.platform.resources.warehouse import WarehouseResource
-from shopstream_assets.platform.settings import domain_settings
+from shopstream_assets.platform.settings import DomainSettings, domain_settings
 from shopstream_assets.platform.source_assets import lake_asset, postgres_asset, postgres_spec, staging_asset
-from shopstream_assets.platform.source_checks import source_checks
+from shopstream_assets.platform.source_checks import source_checks, whole_source_checks
 from shopstream_assets.platform.transform import dbt_definitions
 
 
@@ -47,9 +45,9 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
     settings = domain_settings(domain.name)
     partitions = daily(settings.start_date)
     sources: list[dg.AssetsDefinition | dg.AssetSpec] = [
-        with_policies([postgres_asset(domain, table, settings, partitions)], source_ages(domain))[0]
+        postgres_asset(domain, table, settings, partitions)
         if settings.source_mode == "simulated"
-        else with_policy(postgres_spec(domain, table, partitions), source_ages(domain))
+        else postgres_spec(domain, table, partitions)
         for table in domain.tables
     ]
     lake = [lake_asset(domain, table, partitions, settings.start_date) for table in domain.tables]
@@ -58,7 +56,9 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         dbt_definitions(domain, partitions),
     ]
     ages = allowed_ages(domain, [spec for assets in (*lake, *downstream) for spec in assets.specs])
-    refresh, connections = refresh_job(domain.name), resources(domain.name)
+    sources_checked, on_a_clock = source_checks(domain, settings), whole_table_checks(domain, settings)
+    refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain.name)
+    checking = check_job(domain.name, [sources_checked, *on_a_clock])
     return dg.Definitions(
         assets=[
             *sources,
@@ -67,22 +67,28 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
             days_to_repair(domain.name),
         ],
         asset_checks=[
-            source_checks(domain, settings),
+            sources_checked,
+            *on_a_clock,
             *checks,
             freshness_checks(domain.name, ages, settings.start_date),
         ],
-        jobs=[refresh, backfill_job(domain.name), prune_event_log],
-        schedules=[daily_refresh(domain.name, refresh), PRUNE_WEEKLY],
+        jobs=[refresh, backfill_job(domain.name, on_a_clock), checking, check_connections, prune_event_log],
+        schedules=[daily_refresh(domain.name, refresh), daily_checks(domain.name, checking), PRUNE_WEEKLY],
         sensors=[
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
             catch_up_sensor(domain, settings.start_date, connections["store"], connections["warehouse"]),
-            freshness_sensor(domain, ages, settings.start_date),
+            freshness_sensor(domain, ages, settings.start_date, connections["source"]),
             repair_sensor(domain.name),
             notify_failed_runs,
         ],
         resources=connections,
         executor=dg.in_process_executor,
     )
+
+
+def whole_table_checks(domain: Domain, settings: DomainSettings) -> list[dg.AssetChecksDefinition]:
+    """The checks that read whole tables: on a clock and on demand, in no refresh."""
+    return [whole_source_checks(domain, settings), integrity_checks(domain)]
 
 
 SNOWFLAKE = {

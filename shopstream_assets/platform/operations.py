@@ -3,8 +3,10 @@
 import datetime as dt
 import json
 import os
+import re
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -19,24 +21,51 @@ DETAILS_KEPT = dt.timedelta(days=30)
 ASSET_EVENTS = ("ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_CHECK_EVALUATION", "FRESHNESS_STATE_CHANGE")
 
 
-def refresh_job(domain: str) -> UnresolvedAssetJobDefinition:
-    """Every layer of a domain, for the chosen days, with all checks."""
+def refresh_job(domain: str, on_a_clock: Sequence[dg.AssetChecksDefinition] = ()) -> UnresolvedAssetJobDefinition:
+    """Every layer of a domain, for the chosen days, with all checks but those that are `on_a_clock`."""
     return dg.define_asset_job(
         f"refresh_{domain}",
         # The checks are named too: in live mode those of the source belong to assets that no job contains.
-        selection=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
-        description=f"Bring {domain} up to date: every layer, for the chosen days, with all checks.",
+        selection=(dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks()) - _checks(on_a_clock),
+        description=f"Bring {domain} up to date: every layer, for the chosen days, with all checks but those of whole "
+        "tables.",
     )
 
 
-def backfill_job(domain: str) -> UnresolvedAssetJobDefinition:
+def backfill_job(domain: str, on_a_clock: Sequence[dg.AssetChecksDefinition] = ()) -> UnresolvedAssetJobDefinition:
     """What follows from a domain's source, for the chosen days, with its checks; a simulated source plays nothing."""
     lake = dg.AssetSelection.groups(f"{domain}_lake")
     return dg.define_asset_job(
         "backfill",
-        selection=lake.downstream(),
+        selection=lake.downstream() - _checks(on_a_clock),
         description=f"Extract the chosen days of {domain} again and rebuild all that follows from them. The source is "
         "read only.",
+    )
+
+
+def _checks(definitions: Sequence[dg.AssetChecksDefinition]) -> dg.AssetSelection:
+    return dg.AssetSelection.checks(*(key for definition in definitions for key in definition.check_keys))
+
+
+def check_job(domain: str, checks: Sequence[dg.AssetChecksDefinition]) -> UnresolvedAssetJobDefinition:
+    """The checks that no refresh waits for, and those of the source, which in live mode no run contains."""
+    return dg.define_asset_job(
+        f"check_{domain}",
+        selection=_checks(checks),
+        description=f"Check the source tables of {domain}, and what whole tables promise: keys, references, tables "
+        "that are only appended to. Reads every row where no index answers.",
+    )
+
+
+def daily_checks(domain: str, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """At 03:00 UTC, when few people shop; on from the start."""
+    return dg.ScheduleDefinition(
+        name=f"daily_checks_{domain}",
+        job=job,
+        cron_schedule="0 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="At 03:00 UTC, check the source tables and what whole tables promise.",
     )
 
 
@@ -105,11 +134,33 @@ def notify_failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | N
     return None
 
 
+# How Dagster and the launcher say that a run's process ended without a word of its own.
+_DIED = re.compile(r"was killed|crashed|run worker|forcibly marked|has been running for", re.IGNORECASE)
+DIED = (
+    "Its process ended without a word: it was killed, the machine had no memory or disk left, or it was restarted. "
+    "Nothing is half-written: each partition is as before or complete. Dagster tries such a run once more by itself. "
+    "Next: see `df -h` and the system's log for the cause; if the days are still missing after ten "
+    "minutes, `shopstream status` lists the commands that bring them."
+)
+BACKFILL_TAG = "dagster/backfill"
+
+
 def failure_message(run: dg.DagsterRun, why: str) -> str:
-    """The notification's text: the run, what it was for, and the first lines of why."""
+    """The notification's text: the run, what it was for, the first lines of why, and what to do if it died."""
     span = [run.tags[name] for name in (DAY_TAG, *SPAN_TAGS) if name in run.tags]
+    lines = [f"Run {run.run_id} of {run.job_name} failed ({'..'.join(span) or 'no partition'}).", *cause(why)]
+    if backfill := run.tags.get(BACKFILL_TAG):
+        lines.append(
+            f"It is of backfill {backfill}. Dagster counts a backfill by its days, not by its runs: it may read as "
+            "completed all the same. `shopstream status` knows."
+        )
+    return "\n".join(lines)
+
+
+def cause(why: str) -> list[str]:
+    """The first lines of why a run failed; where its process died, what that means and what to do."""
     lines = [line for line in why.splitlines() if line.strip()][:5]
-    return "\n".join([f"Run {run.run_id} of {run.job_name} failed ({'..'.join(span) or 'no partition'}).", *lines])
+    return [*lines, DIED] if not lines or _DIED.search(why) else lines
 
 
 def post(url: str, text: str) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from shopstream_assets.platform.manifest import PARTITION_COLUMN, Manifest
+from shopstream_assets.platform.resources.object_store import ObjectMissing
 from shopstream_assets.platform.tables import SourceTable, quoted
 
 if TYPE_CHECKING:
@@ -32,12 +34,17 @@ LONGEST_TEXT = 40
 LARGEST_NUMBER = 2**53
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], clear: Collection[str]) -> dict[str, dg.MetadataValue]:
-    """Metadata with the first ten rows; columns outside `clear` are masked, and nothing is given without rows."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], clear: Collection[str], whole: Collection[str] = ()
+) -> dict[str, dg.MetadataValue]:
+    """Metadata with the first ten rows; columns outside `clear` are masked, and nothing is given without rows.
+
+    Long texts are cut, except those of the columns in `whole`.
+    """
     records = [
         dg.TableRecord(
             {
-                name: _cell(value) if name in clear or value is None else MASK
+                name: MASK if name not in clear and value is not None else value if name in whole else _cell(value)
                 for name, value in zip(columns, row, strict=True)
             }
         )
@@ -83,6 +90,41 @@ def of_lake(
     batch = next(batches)
     rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
     return table(batch.schema.names, rows, clear_columns(declared) | {PARTITION_COLUMN})
+
+
+def of_quarantine(
+    store: ObjectStoreResource, declared: SourceTable, manifests: Iterable[Manifest]
+) -> dict[str, dg.MetadataValue]:
+    """Up to ten of the rows that the manifests' partitions keep in quarantine and why, the newest day's first.
+
+    A column for the day and the reasons, then the declared columns, the key before all others. Rows whose objects
+    retention has deleted are left out. Raises ServiceError where the lake does not answer.
+    """
+    key = list(declared.primary_key)
+    names = [*key, *(column.name for column in declared.columns if column.name not in key)]
+    newest_first = sorted(manifests, key=lambda found: found.partition, reverse=True)
+    rows = (
+        (str(manifest.partition), line["reasons"], *(_json_cell(line["row"].get(name)) for name in names))
+        for manifest in newest_first
+        for item in manifest.quarantine_objects
+        for line in _lines(store, item.key)
+    )
+    shown = table(("day", "reasons", *names), rows, {"day", "reasons", *clear_columns(declared)}, whole={"reasons"})
+    return {"quarantined": shown["preview"]} if shown else {}
+
+
+def _lines(store: ObjectStoreResource, key: str) -> Iterator[dict[str, Any]]:
+    try:
+        content = store.get(key)
+    except ObjectMissing:
+        return
+    for line in content.splitlines():
+        # A number in quarantine may be one that no float holds: its digits are what is wrong with it.
+        yield json.loads(line, parse_float=str, parse_constant=str)
+
+
+def _json_cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def of_relation(cursor: SnowflakeCursor, query: str, clear: Collection[str]) -> dict[str, dg.MetadataValue]:

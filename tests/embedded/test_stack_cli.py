@@ -56,6 +56,14 @@ def test_reset_asks_first(tmp_path: Path) -> None:
     assert not (tmp_path / ".shopstream").exists()
 
 
+def test_a_home_that_cannot_be_made_is_one_clear_line() -> None:
+    for command in (("stack", "up"), ("demo",)):
+        code, output = shopstream(Path("/proc/nope"), *command)
+        assert (code, output.count("\n")) == (1, 1)
+        assert "/proc/nope" in output
+        assert "Set SHOPSTREAM_HOME" in output
+
+
 def test_an_error_of_the_stack_is_shown_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / ".shopstream" / "postgres").mkdir(parents=True)
     code, output = shopstream(tmp_path, "stack", "up")

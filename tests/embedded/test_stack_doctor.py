@@ -56,6 +56,16 @@ def test_a_fresh_stack_passes_through_its_dotenv_and_no_secret_is_shown(stack_ro
     assert not [secret for secret in secrets if secret in result.stdout + result.stderr]
 
 
+def test_in_a_folder_without_settings_the_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    result = run_doctor(tmp_path, {})
+    assert result.returncode == 1
+    first, advice, *_ = result.stdout.splitlines()
+    assert first.startswith("FAIL  settings")
+    assert str(tmp_path / ".env") in first
+    assert "stack up" in advice
+    assert "no file" not in run_doctor(tmp_path, WELL_FORMED).stdout
+
+
 def test_the_shell_wins_over_dotenv_and_each_failure_says_what_to_do(stack_root: Path) -> None:
     env = stack.up(stack_root)
     dsn = env["SHOPSTREAM_POSTGRES_DSN"].split("@")[1]

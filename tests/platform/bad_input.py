@@ -151,7 +151,7 @@ class Spoiled:
 
     def materialize(self, layer: Literal["lake", "staging"], window: Window = DAY) -> dg.ExecuteInProcessResult:
         """The real asset of a layer, on its own."""
-        make = {"lake": lake_asset, "staging": staging_asset}[layer]
+        make = lake_asset if layer == "lake" else staging_asset
         domain = Domain("shop", (self.table,), simulator=lambda _: pytest.fail("nothing is simulated"))
         with dg.DagsterInstance.ephemeral() as instance:
             return dg.materialize(

@@ -12,7 +12,7 @@ from bad_input import DAY, DAYS, FIRST, LINES, NOON, Spoiled
 
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.settings import DomainSettings
-from shopstream_assets.platform.source_checks import source_checks
+from shopstream_assets.platform.source_checks import source_checks, whole_source_checks
 from shopstream_assets.platform.tables import (
     BIGINT,
     BOOLEAN,
@@ -268,9 +268,10 @@ def test_a_day_without_rows_is_published_staged_and_empties_what_was_there(lines
 
 def checked(lines: Spoiled) -> dict[str, dg.AssetCheckEvaluation]:
     domain = Domain("shop", (lines.table,), simulator=lambda _: pytest.fail("nothing is simulated"))
-    checks = source_checks(domain, DomainSettings(source_mode="live", start_date=FIRST))
+    settings = DomainSettings(source_mode="live", start_date=FIRST)
+    checks = [source_checks(domain, settings), whole_source_checks(domain, settings)]
     job = dg.define_asset_job("look", dg.AssetSelection.all_asset_checks())
-    definitions = dg.Definitions(asset_checks=[checks], jobs=[job], resources={"source": lines.services.source})
+    definitions = dg.Definitions(asset_checks=checks, jobs=[job], resources={"source": lines.services.source})
     result = definitions.resolve_job_def("look").execute_in_process(raise_on_error=False)
     return {each.check_name: each for each in result.get_asset_check_evaluations()}
 

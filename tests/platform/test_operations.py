@@ -19,7 +19,10 @@ from shopstream_assets.platform.operations import (
     PRUNE_WEEKLY,
     WEBHOOK,
     backfill_job,
+    check_job,
+    daily_checks,
     daily_refresh,
+    failure_message,
     notify_failed_runs,
     post,
     prune_event_log,
@@ -68,6 +71,34 @@ def test_a_backfill_takes_all_that_follows_from_the_source_and_not_the_source() 
     found = defs.resolve_job_def("backfill").asset_layer
     assert found.executable_asset_keys == {dg.AssetKey("lake"), dg.AssetKey("mart")}
     assert {key.name for key in found.asset_graph.asset_check_keys} == {"adds_up"}
+
+
+def test_checks_of_whole_tables_are_in_no_refresh_but_on_a_clock_of_their_own() -> None:
+    @dg.asset(key="lake", group_name="shop_lake", partitions_def=daily(START))
+    def lake() -> None: ...
+
+    @dg.asset_check(asset=lake)
+    def quick() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    @dg.asset_check(asset=lake)
+    def whole() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    check = check_job("shop", [whole])
+    jobs = [refresh_job("shop", [whole]), backfill_job("shop", [whole]), check]
+    defs = dg.Definitions(
+        assets=[lake], asset_checks=[quick, whole], jobs=jobs, schedules=[daily_checks("shop", check)]
+    )
+
+    def checks(job: str) -> set[str]:
+        return {key.name for key in defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys}
+
+    assert checks("refresh_shop") == checks("backfill") == {"quick"}
+    assert checks("check_shop") == {"whole"}
+    assert not defs.resolve_job_def("check_shop").asset_layer.executable_asset_keys
+    schedule = defs.resolve_schedule_def("daily_checks_shop")
+    assert (schedule.cron_schedule, schedule.default_status) == ("0 3 * * *", dg.DefaultScheduleStatus.RUNNING)
 
 
 def test_the_daily_schedule_refreshes_the_day_that_ended_at_two_o_clock_utc() -> None:
@@ -168,3 +199,28 @@ def test_pruning_deletes_old_details_and_keeps_the_history_of_assets(instance: d
 def test_the_event_log_is_pruned_every_week() -> None:
     assert (PRUNE_WEEKLY.cron_schedule, PRUNE_WEEKLY.job_name) == ("0 4 * * 0", "prune_event_log")
     assert PRUNE_WEEKLY.default_status == dg.DefaultScheduleStatus.RUNNING
+
+
+def died(instance: dg.DagsterInstance, message: str | None) -> str:
+    run = instance.create_run_for_job(broken, tags={"dagster/partition": "2026-03-19", "dagster/backfill": "abcdefgh"})
+    event = instance.report_run_failed(run, message)
+    return failure_message(run, event.message or "")
+
+
+@pytest.mark.parametrize("message", ["", "Run worker abc unexpectedly crashed.\nIts process was killed."])
+def test_a_run_whose_process_died_says_so_and_what_is_safe_and_what_to_do(
+    instance: dg.DagsterInstance, message: str
+) -> None:
+    text = died(instance, message)
+    assert "(2026-03-19)" in text
+    assert "ended without a word" in text
+    assert "Nothing is half-written" in text
+    assert "shopstream status" in text
+
+
+def test_a_run_that_told_its_cause_is_not_said_to_have_died(instance: dg.DagsterInstance) -> None:
+    assert "without a word" not in failure_message(instance.create_run_for_job(broken), "Steps failed: ['break_down'].")
+
+
+def test_a_failed_run_of_a_backfill_says_that_the_backfill_may_look_well(instance: dg.DagsterInstance) -> None:
+    assert "backfill abcdefgh" in died(instance, "Steps failed: ['break_down'].")

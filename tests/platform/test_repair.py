@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from shopstream_assets.platform.failed_runs import failed_runs
 from shopstream_assets.platform.partitions import ONE_DAY, daily
 from shopstream_assets.platform.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, ranges, spans
 from shopstream_assets.platform.repair_page import COMMANDS_SHOWN, days_to_repair, markdown, repair_sensor
@@ -34,7 +35,14 @@ def mart() -> None: ...
 def of_another_domain() -> None: ...
 
 
-DEFS = dg.Definitions(assets=[orders, mart, of_another_domain, PAGE], sensors=[repair_sensor("shop")])
+@dg.asset_check(asset=MART, blocking=True)
+def adds_up() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed="check" not in breaks, description="the sums differ")
+
+
+DEFS = dg.Definitions(
+    assets=[orders, mart, of_another_domain, PAGE], asset_checks=[adds_up], sensors=[repair_sensor("shop")]
+)
 
 
 @pytest.fixture
@@ -126,6 +134,46 @@ def test_the_page_is_written_when_what_it_says_changes_and_only_then(instance: d
     build(instance, DAYS[3])
     events, cursor = look(instance, cursor)
     assert page(events) == NOTHING_TO_REPAIR
+
+
+def run_of_a_backfill(instance: dg.DagsterInstance, day: str) -> bool:
+    tags = {"dagster/backfill": "abcdefgh"}
+    job = DEFS.resolve_implicit_global_asset_job_def().get_subset(asset_selection={ORDERS, MART})
+    return job.execute_in_process(instance=instance, partition_key=day, tags=tags, raise_on_error=False).success
+
+
+def test_a_run_that_failed_at_a_check_after_all_days_were_there_is_told_until_a_later_one_succeeds(
+    instance: dg.DagsterInstance,
+) -> None:
+    build(instance, *DAYS)
+    breaks.add("check")
+    assert not run_of_a_backfill(instance, DAYS[2])
+    # Which is why Dagster calls the backfill a success.
+    complete = days_by_asset(instance, DEFS.resolve_asset_graph(), NOW)
+    assert not complete[ORDERS].to_repair
+    assert not complete[MART].to_repair
+
+    (failed,) = failed_runs(instance, dt.datetime.now(dt.UTC), "shop")
+    assert (failed.first, failed.last, failed.backfill) == (DAYS[2], DAYS[2], "abcdefgh")
+    assert "adds_up" in failed.why
+    events, cursor = look(instance)
+    text = page(events)
+    assert NOTHING_TO_REPAIR in text
+    assert f"[{failed.run_id[:8]}](/runs/{failed.run_id}) of backfill [abcdefgh](/runs/b/abcdefgh), {DAYS[2]}:" in text
+
+    breaks.clear()
+    assert run_of_a_backfill(instance, DAYS[1])
+    assert failed_runs(instance, dt.datetime.now(dt.UTC), "shop") == [failed]
+    assert run_of_a_backfill(instance, DAYS[2])
+    assert failed_runs(instance, dt.datetime.now(dt.UTC), "shop") == []
+    assert page(look(instance, cursor)[0]) == NOTHING_TO_REPAIR
+
+
+def test_a_run_of_another_domain_or_without_days_is_no_matter_of_this_one(instance: dg.DagsterInstance) -> None:
+    breaks.add(DAYS[1])
+    build(instance, DAYS[1])
+    assert failed_runs(instance, dt.datetime.now(dt.UTC), "other") == []
+    assert len(failed_runs(instance, dt.datetime.now(dt.UTC), "shop")) == 1
 
 
 def test_a_page_of_many_gaps_shows_the_first_commands_and_how_many_more_there_are() -> None:

@@ -1,4 +1,4 @@
-"""dagster-snowflake's and dagster-aws's resources, for a user's own assets.
+"""dagster-snowflake's and dagster-aws's resources: for the job `check_connections`, and for a user's own assets.
 
 Their packages take seconds to import (Snowpark and the like), which every run would pay; so they are imported when a
 resource is first asked for. An asset takes them as `snowflake: dg.ResourceParam[SnowflakeResource]`.
