@@ -27,32 +27,36 @@ def small_services(local_stack: Mapping[str, str]) -> Iterator[Services]:
         )
 
 
-@pytest.fixture
-def open_world(small_services: Services) -> Iterator[Callable[..., World]]:
-    opened: list[World] = []
+@pytest.fixture(scope="session")
+def worlds(small_services: Services) -> Iterator[Callable[[bool], World]]:
+    """Opens a world, or gives back the last one of its kind where its test left it at rest: that saves the filling."""
+    last: list[World] = []
 
-    def open_one(with_models: bool = True) -> World:
-        opened.append(World(small_services, with_models))
-        return opened[-1]
+    def world(with_models: bool) -> World:
+        if last and last[-1].is_at_rest and last[-1].with_models == with_models:
+            return last[-1]
+        if last:
+            last.pop().close()
+        last.append(World(small_services, with_models))
+        last[-1].fill()
+        last[-1].rest()
+        return last[-1]
 
-    yield open_one
-    for world in opened:
-        world.close()
-
-
-@pytest.fixture
-def world(open_world: Callable[..., World]) -> World:
-    """A shop with some rows in it, whose every layer is up to date."""
-    world = open_world()
-    world.fill()
-    world.rest()
-    return world
+    yield world
+    for each in last:
+        each.close()
 
 
 @pytest.fixture
-def staged_world(open_world: Callable[..., World]) -> World:
-    """The same as far as staging, without core and marts."""
-    world = open_world(with_models=False)
-    world.fill()
+def world(worlds: Callable[[bool], World]) -> World:
+    """A shop whose every layer is up to date, with the rows of `fill` as far as earlier tests left them."""
+    return worlds(True)
+
+
+@pytest.fixture
+def staged_world(worlds: Callable[[bool], World]) -> World:
+    """A shop with exactly the rows of `fill`, up to date as far as staging; it has no core and marts."""
+    world = worlds(False)
+    world.restore()
     world.rest()
     return world

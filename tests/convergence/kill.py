@@ -37,14 +37,16 @@ class Forge:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.close()
         self._process.wait(timeout=30)
         self._process.stdout.close()
 
     def kill(self, services: Services, start: dt.date, run: Sequence[Request], at: int, full_refresh: bool) -> bool:
         """Carry out a run in a process that kills itself at point `at`; returns whether it came so far."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         parameters = {name: getattr(services, name).model_dump() for name in ("source", "store", "warehouse")}
         order = pickle.dumps((parameters, start, list(run), at, full_refresh))
         self._process.stdin.write(struct.pack("!I", len(order)) + order)

@@ -306,7 +306,9 @@ MODELS = (
     Model("CORE.DIM_PRODUCTS", ("product_id",)),
     Model("CORE.DIM_DATE", ("date_day",)),
     Model(
-        "MARTS.MART_SALES_OVERVIEW", ("order_date", "shipping_country", "product_category"), {"average_order_value": 0.01}
+        "MARTS.MART_SALES_OVERVIEW",
+        ("order_date", "shipping_country", "product_category"),
+        {"average_order_value": 0.01},
     ),
     Model("MARTS.MART_CONVERSION_FUNNEL", ("signup_date", "country", "acquisition_channel"), {"conversion_rate": 1e-6}),
     Model(

@@ -170,9 +170,7 @@ def _in_order(source: tuple[Any, Any], mart: Any) -> tuple[Any, Any, Any]:
     return expected, mart, unsettled
 
 
-def _state(
-    table: str, log: list[dict[str, Any]], columns: list[str], cursor: str
-) -> list[dict[str, Any]]:
+def _state(table: str, log: list[dict[str, Any]], columns: list[str], cursor: str) -> list[dict[str, Any]]:
     """The state that a log tells."""
     has_snapshots = bool(log) and "_snapshot" in log[0]
     order: Callable[[dict[str, Any]], Any] = (

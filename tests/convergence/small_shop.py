@@ -111,7 +111,9 @@ class SmallShop:
             table,
             names=sql.SQL(", ").join(map(sql.Identifier, values)),
             values=sql.SQL(", ").join(map(sql.Literal, values.values())),
-            assignments=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in values),
+            assignments=sql.SQL(", ").join(
+                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in values
+            ),
         )
 
     def edit_quietly(self, table: str, key: int, variant: int, within: str | None = None) -> None:
@@ -129,6 +131,10 @@ class SmallShop:
     def delete(self, table: str, key: int, within: str | None = None) -> None:
         self._run(within, "delete from {table} where id = {key}", table, key=sql.Literal(key))
 
+    def delete_all_but(self, table: str, keys: int) -> None:
+        """Leave the keys 1 to `keys`."""
+        self._run(None, "delete from {table} where id > {keys}", table, keys=sql.Literal(keys))
+
     def delete_day(self, table: str, back: int, within: str | None = None) -> None:
         first, end = (f"{self.day(back - n)} 00:00+00" for n in (0, 1))
         self._run(
@@ -142,7 +148,9 @@ class SmallShop:
     def truncate_and_reload(self, table: str, content: str, within: str | None = None) -> None:
         """Truncate and load again, with the same keys and cursors where a row comes back (see RELOADS)."""
         with self._in(within) as connection:
-            column = {"users": "plan", "products": "name", "orders": "payment_method", "crm_contacts": "owner"}.get(table)
+            column = {"users": "plan", "products": "name", "orders": "payment_method", "crm_contacts": "owner"}.get(
+                table
+            )
             self._execute(connection, "create temporary table kept on commit drop as table {table}", table)
             self._execute(connection, "truncate {table}", table)
             if content != "nothing":

@@ -16,7 +16,7 @@ import oracle
 from interruption import PATIENCE, Act, Cancelled, How, Interruption
 from kill import Forge
 from platform_under_test import ALL_TABLES, LAYERS, ONE_WRITER, Layer, Platform, Request, Run
-from small_shop import DAYS, SmallShop
+from small_shop import DAYS, KEYS, SmallShop
 
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake import partition_prefix
@@ -41,6 +41,7 @@ def step(method: Callable[Concatenate[World, P], None]) -> Callable[Concatenate[
     def taken(self: World, *args: P.args, **kwargs: P.kwargs) -> None:
         if not self._inside:
             self.steps.append((method.__name__, args, dict(kwargs)))
+        self.is_at_rest = False
         before, self._inside = self._inside, True
         try:
             method(self, *args, **kwargs)
@@ -71,6 +72,7 @@ class World:
         self.steps: list[Step] = []
         self.told: list[str] = []
         self.points = 0
+        self.is_at_rest = False
         self._inside = False
         self._held: dict[str, Held] = {}
         self._absent: dict[str, set[Any]] = {table: set() for table in ALL_TABLES}
@@ -88,6 +90,14 @@ class World:
     def fill(self) -> None:
         """Some rows in each table, over all days."""
         self.shop.fill()
+
+    @step
+    def restore(self) -> None:
+        """The rows of `fill` and no others."""
+        for table in ALL_TABLES:
+            self.shop.delete_all_but(table, KEYS[table])
+        self.shop.fill()
+        self._note_absent(ALL_TABLES)
 
     @step
     def put(self, table: str, key: int, at: str, variant: int = 0, within: str | None = None) -> None:
@@ -249,12 +259,15 @@ class World:
         self._compare()
         self._absent = {table: set() for table in ALL_TABLES}
         self._note_absent(ALL_TABLES)
+        self.is_at_rest = True
 
     def _compare(self) -> None:
         wrong: dict[str, list[str]] = {}
         start = self.shop.start
         for table, found in self.platform.staged_state(ALL_TABLES).items():
-            wrong[f"staging of {table}"] = oracle.differences(self._query(oracle.state_query(table, start)), found, ["id"])
+            wrong[f"staging of {table}"] = oracle.differences(
+                self._query(oracle.state_query(table, start)), found, ["id"]
+            )
         if self.with_models:
             for model in oracle.MODELS:
                 expected = self._query(oracle.model_query(model, start))
@@ -339,7 +352,9 @@ class World:
             self._let_writers_go()
         started = self._start(run, Act(interruption), full_refresh)
         if not started.act.held.wait(PATIENCE):
-            raise TimeoutError(f"an act neither came to its point {interruption.at} nor ended: {started.act.passed[-3:]}")
+            raise TimeoutError(
+                f"an act neither came to its point {interruption.at} nor ended: {started.act.passed[-3:]}"
+            )
         self._held[name] = started
 
     def _let_go(self, held: Held) -> None:
