@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down reset status test browser lint bench lock clean
+.PHONY: help install demo up down reset status test torture browser lint bench lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,15 @@ status: install ## Show the services of the stack
 
 test: install ## Run the whole test suite on a stack of its own
 	@$(BIN)/python -m pytest
+
+# REPLAY=torture/failure-1-17.json takes a sequence again and looks for fewer steps that fail as well.
+SEQUENCES ?= 200
+STEPS ?= 25
+SEED ?= 1
+
+torture: install ## Drive SEQUENCES of STEPS random acts and demand that every layer equals the source
+	@$(BIN)/python tests/convergence/torture.py --sequences $(SEQUENCES) --steps $(STEPS) --seed $(SEED) \
+		$(if $(REPLAY),--replay $(REPLAY) --reduce)
 
 browser: ## Install Debian's chromium for the browser test, which is skipped without it (needs root)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }

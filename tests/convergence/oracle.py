@@ -1,0 +1,393 @@
+"""What every layer must hold once automation is at rest, computed by plain SQL from the shop's own tables.
+
+Nothing here is taken from the platform: the rules are written out again, and the figures follow docs/marts.md. Times
+come back without a zone, in UTC, as Snowflake keeps them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Rows = Sequence[Mapping[str, Any]]
+
+_CREATED = "created_at >= '0001-01-01' and created_at < '10000-01-01'"
+# NaN is greater than every number.
+_MONEY = "{0} >= 0 and {0} < 10000000000"
+
+
+def _money(*columns: str) -> str:
+    return " and ".join(_MONEY.format(column) for column in columns)
+
+
+VALID = {
+    "users": f"country ~ '^[A-Z]{{2}}$' and {_CREATED}",
+    "products": f"{_money('price', 'cost')} and {_CREATED}",
+    "orders": "status in ('pending', 'paid', 'shipped', 'delivered', 'cancelled', 'refunded') and "
+    f"{_money('discount_amount', 'shipping_amount', 'total_amount')} and {_CREATED}",
+    "order_items": f"quantity >= 1 and {_money('unit_price')} and {_CREATED}",
+    "events": "event_type in ('signup', 'page_view', 'product_view', 'add_to_cart', 'checkout', 'purchase')",
+    "crm_contacts": _CREATED,
+}
+COLUMNS = {
+    "users": "id, email, first_name, last_name, country, plan, acquisition_channel, "
+    "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
+    "products": "id, sku, name, category, price, cost, is_active, "
+    "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
+    "orders": "id, user_id, status, currency, discount_amount, shipping_amount, total_amount, shipping_country, "
+    "payment_method, created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
+    "order_items": "id, order_id, product_id, quantity, unit_price, "
+    "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
+    "events": "id, user_id, session_id::text as session_id, event_type, product_id, order_id, "
+    "properties::text as properties, occurred_at at time zone 'UTC' as occurred_at",
+    "crm_contacts": "id, user_id, email, company, lead_source, lifecycle_stage, owner, "
+    "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
+}
+CURSORS = {name: "occurred_at" if name == "events" else "updated_at" for name in VALID}
+
+# Every figure below is made of these, one per table: the rows that must have arrived.
+_FACTS = """
+lines_per_order as (
+    select order_id, count(*) as line_count, sum(quantity) as units, sum(quantity * unit_price) as items_amount
+    from order_items group by order_id
+),
+fact_orders as (
+    select o.id as order_id, o.user_id as customer_id, o.status, o.currency, o.shipping_country, o.payment_method,
+           coalesce(l.line_count, 0) as line_count, coalesce(l.units, 0) as units,
+           coalesce(l.items_amount, 0) as items_amount, o.discount_amount as order_discount, o.shipping_amount,
+           o.total_amount,
+           case when s.is_sale then coalesce(l.items_amount, 0) else 0 end as gross_revenue,
+           case when s.is_sale then o.discount_amount else 0 end as discount_amount,
+           case when o.status = 'refunded' then coalesce(l.items_amount, 0) - o.discount_amount else 0 end
+               as refunded_amount,
+           case when s.is_sale and o.status <> 'refunded' then coalesce(l.items_amount, 0) - o.discount_amount else 0
+               end as net_revenue,
+           s.is_sale, o.created_at::date as order_date, o.created_at as ordered_at, o.updated_at
+    from orders as o
+    cross join lateral (select o.status in ('paid', 'shipped', 'delivered', 'refunded') as is_sale) as s
+    left join lines_per_order as l on l.order_id = o.id
+),
+cents as (
+    select i.*, i.quantity * i.unit_price as line_amount, i.quantity * i.unit_price * 100 as c,
+           coalesce(o.order_discount, 0) * 100 as d, o.customer_id, coalesce(o.status, 'unknown') as order_status,
+           coalesce(o.is_sale, false) as is_sale, coalesce(o.order_date, i.created_at::date) as order_date,
+           coalesce(o.ordered_at, i.created_at) as ordered_at,
+           sum(i.quantity * i.unit_price * 100) over (partition by i.order_id order by i.id) as up_to,
+           sum(i.quantity * i.unit_price * 100) over (partition by i.order_id) as t,
+           row_number() over (partition by i.order_id order by i.quantity * i.unit_price desc, i.id) = 1 as is_main_line
+    from order_items as i left join fact_orders as o on o.order_id = i.order_id
+),
+shared as (
+    select *, case when t = 0 then case when is_main_line then d else 0 end
+                   else floor((2 * d * up_to + t) / (2 * t)) - floor((2 * d * (up_to - c) + t) / (2 * t))
+              end / 100 as discount_share
+    from cents
+),
+fact_order_items as (
+    select id as line_id, order_id, product_id, customer_id, order_status, quantity,
+           case when is_sale then quantity else 0 end as units_sold,
+           case when order_status = 'refunded' then quantity else 0 end as units_refunded,
+           unit_price, line_amount, discount_share,
+           case when is_sale then line_amount else 0 end as gross_revenue,
+           case when is_sale then discount_share else 0 end as discount_amount,
+           case when order_status = 'refunded' then line_amount - discount_share else 0 end as refunded_amount,
+           case when is_sale and order_status <> 'refunded' then line_amount - discount_share else 0 end as net_revenue,
+           is_sale, is_main_line, order_date, ordered_at, updated_at
+    from shared
+),
+fact_events as (
+    select id as event_id, user_id as customer_id, session_id, product_id, order_id, event_type,
+           properties::json ->> 'device' as device, properties::json ->> 'page' as page,
+           properties::json ->> 'referrer' as referrer, occurred_at::date as event_date, occurred_at
+    from events
+),
+dim_customers as (
+    select u.id as customer_id, c.id as crm_contact_id, u.country, u.plan, u.acquisition_channel,
+           c.company as crm_company, c.lead_source as crm_lead_source, c.lifecycle_stage as crm_lifecycle_stage,
+           c.owner as crm_owner, c.id is not null as has_crm_contact, u.created_at::date as signup_date,
+           u.created_at as signed_up_at, u.updated_at
+    from users as u
+    left join lateral (
+        select * from crm_contacts where user_id = u.id order by updated_at desc, id desc limit 1
+    ) as c on true
+),
+dim_products as (
+    select id as product_id, sku, name as product_name, category as product_category, price as list_price,
+           cost as unit_cost, is_active, created_at, updated_at
+    from products
+),
+dim_date as (
+    select generate_series(
+        date_trunc('year', min(day)::timestamp),
+        date_trunc('year', max(day)::timestamp) + interval '2 years' - interval '1 day', interval '1 day'
+    )::date as date_day
+    from (
+        select date '{start}' as day union all select order_date from fact_orders
+        union all select event_date from fact_events union all select signup_date from dim_customers
+    ) as dates
+),
+order_lines as (
+    select o.order_id, coalesce(o.shipping_country, 'unknown') as shipping_country,
+           coalesce(p.category, 'unknown') as product_category,
+           coalesce(i.units_sold, 0) as units_sold, coalesce(i.units_refunded, 0) as units_refunded,
+           coalesce(i.gross_revenue, o.gross_revenue) as gross_revenue,
+           coalesce(i.discount_amount, o.discount_amount) as discount_amount,
+           coalesce(i.refunded_amount, o.refunded_amount) as refunded_amount,
+           coalesce(i.net_revenue, o.net_revenue) as net_revenue,
+           o.is_sale, coalesce(i.is_main_line, true) as is_main_line, o.order_date
+    from fact_orders as o
+    left join fact_order_items as i on i.order_id = o.order_id
+    left join products as p on p.id = i.product_id
+),
+mart_sales_overview as (
+    select shipping_country, product_category, count(distinct order_id) as orders_placed,
+           count(distinct order_id) filter (where is_sale) as orders,
+           count(distinct order_id) filter (where is_sale and is_main_line) as main_category_orders,
+           sum(units_sold) as units, sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
+           sum(discount_amount) as discount_amount, sum(refunded_amount) as refunded_amount,
+           sum(net_revenue) as net_revenue,
+           (sum(gross_revenue) - sum(discount_amount)) / nullif(count(distinct order_id) filter (where is_sale), 0)
+               as average_order_value,
+           order_date
+    from order_lines group by shipping_country, product_category, order_date
+),
+progress as (
+    select customer_id, occurred_at as reached_at,
+           case event_type when 'product_view' then 1 when 'add_to_cart' then 2 else 3 end as step
+    from fact_events where event_type in ('product_view', 'add_to_cart', 'checkout', 'purchase')
+    union all
+    select customer_id, ordered_at, 4 from fact_orders
+),
+furthest as (
+    select u.country, u.acquisition_channel, u.created_at::date as signup_date,
+           (select coalesce(max(p.step), 0) from progress as p
+            where p.customer_id = u.id and p.reached_at >= u.created_at
+              and p.reached_at < u.created_at + interval '30 days') as step
+    from users as u
+),
+mart_conversion_funnel as (
+    select country, acquisition_channel, count(*) as signed_up, count(*) filter (where step >= 1) as viewed,
+           count(*) filter (where step >= 2) as carted, count(*) filter (where step >= 3) as checked_out,
+           count(*) filter (where step >= 4) as ordered,
+           (count(*) filter (where step >= 4))::numeric / count(*) as conversion_rate, signup_date
+    from furthest group by country, acquisition_channel, signup_date
+),
+product_sales as (
+    select product_id, count(distinct order_id) filter (where is_sale) as orders, sum(units_sold) as units,
+           sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
+           sum(discount_amount) as discount_amount, sum(refunded_amount) as refunded_amount,
+           sum(net_revenue) as net_revenue
+    from fact_order_items group by product_id
+),
+interest as (
+    select product_id, count(*) filter (where event_type = 'product_view') as views,
+           count(*) filter (where event_type = 'add_to_cart') as carts,
+           count(distinct session_id) filter (where event_type = 'product_view') as viewing_sessions
+    from fact_events where product_id is not null group by product_id
+),
+converted as (
+    select v.product_id, count(distinct v.session_id) as ordering_sessions
+    from fact_events as v
+    join fact_events as b on b.session_id = v.session_id and b.event_type = 'purchase'
+    join fact_order_items as i on i.order_id = b.order_id and i.product_id = v.product_id
+    where v.event_type = 'product_view' group by v.product_id
+),
+product_figures as (
+    select k.product_id, coalesce(p.sku, 'unknown') as sku, coalesce(p.product_name, 'unknown') as product_name,
+           coalesce(p.product_category, 'unknown') as product_category, p.list_price, p.unit_cost,
+           coalesce(s.orders, 0) as orders, coalesce(s.units, 0) as units,
+           coalesce(s.units_refunded, 0) as units_refunded, coalesce(s.gross_revenue, 0) as gross_revenue,
+           coalesce(s.discount_amount, 0) as discount_amount, coalesce(s.refunded_amount, 0) as refunded_amount,
+           coalesce(s.net_revenue, 0) as net_revenue, coalesce(n.views, 0) as views, coalesce(n.carts, 0) as carts,
+           coalesce(n.viewing_sessions, 0) as viewing_sessions, coalesce(c.ordering_sessions, 0) as ordering_sessions,
+           coalesce(p.is_active, false) as is_active
+    from (
+        select product_id from dim_products union select product_id from product_sales
+        union select product_id from interest
+    ) as k
+    left join dim_products as p using (product_id)
+    left join product_sales as s using (product_id)
+    left join interest as n using (product_id)
+    left join converted as c using (product_id)
+),
+mart_product_performance as (
+    select product_id, sku, product_name, product_category, list_price, unit_cost, orders, units, units_refunded,
+           gross_revenue, discount_amount, refunded_amount, net_revenue,
+           net_revenue - (units - units_refunded) * coalesce(unit_cost, 0) as margin,
+           units_refunded::numeric / nullif(units, 0) as refund_rate, views, carts, viewing_sessions,
+           ordering_sessions, ordering_sessions::numeric / nullif(viewing_sessions, 0) as view_to_order_rate,
+           row_number() over (order by net_revenue desc, product_id) as revenue_rank,
+           net_revenue / nullif(sum(net_revenue) over (), 0) as revenue_share, is_active
+    from product_figures
+),
+customer_sales as (
+    select customer_id, count(*) as orders, sum(gross_revenue - discount_amount) as ordered_amount,
+           sum(net_revenue) as net_revenue, min(order_date) as first_order_date, max(order_date) as last_order_date
+    from fact_orders where is_sale group by customer_id
+),
+costs as (
+    select i.customer_id, sum((i.units_sold - i.units_refunded) * coalesce(p.unit_cost, 0)) as cost
+    from fact_order_items as i left join dim_products as p using (product_id) group by i.customer_id
+),
+as_of as (
+    select max(at)::date as as_of_date from (
+        select updated_at as at from dim_customers union all select updated_at from fact_orders
+        union all select occurred_at from fact_events
+    ) as changes
+),
+history as (
+    select k.customer_id, coalesce(c.country, 'unknown') as country, coalesce(c.plan, 'unknown') as plan,
+           coalesce(c.acquisition_channel, 'unknown') as acquisition_channel, coalesce(s.orders, 0) as orders,
+           coalesce(s.ordered_amount, 0) as ordered_amount, coalesce(s.net_revenue, 0) as net_revenue,
+           coalesce(s.net_revenue, 0) - coalesce(o.cost, 0) as margin, c.signup_date, s.first_order_date,
+           s.last_order_date, a.as_of_date,
+           greatest(1 + (a.as_of_date - least(c.signup_date, s.first_order_date)), 1) as days_observed
+    from (select customer_id from dim_customers union select customer_id from customer_sales) as k
+    cross join as_of as a
+    left join dim_customers as c using (customer_id)
+    left join customer_sales as s using (customer_id)
+    left join costs as o using (customer_id)
+),
+population as (
+    select sum(orders) / nullif(sum(days_observed), 0)::double precision as lambda,
+           coalesce(sum(margin) / nullif(sum(orders), 0), 0)::double precision as m
+    from history
+),
+ranked as (
+    select customer_id, count(*) over () as n, rank() over (order by last_order_date) as r,
+           rank() over (order by orders) as f, rank() over (order by net_revenue) as v
+    from history where orders > 0
+),
+scores as (
+    select customer_id, 1 + 5 * (r - 1) / n as recency_score, 1 + 5 * (f - 1) / n as frequency_score,
+           1 + 5 * (v - 1) / n as monetary_score
+    from ranked
+),
+mart_customer_ltv as (
+    select h.customer_id, h.country, h.plan, h.acquisition_channel,
+           case when s.customer_id is null then 'no_orders'
+                when recency_score >= 4 and frequency_score >= 4 then 'champions'
+                when recency_score >= 3 and frequency_score >= 3 then 'loyal'
+                when recency_score >= 4 then 'new_or_promising'
+                when recency_score = 3 then 'needs_attention'
+                when frequency_score >= 3 then 'at_risk' else 'hibernating' end as rfm_segment,
+           h.orders, h.net_revenue, h.margin, h.ordered_amount / nullif(h.orders, 0) as average_order_value,
+           h.days_observed, 365.0 * h.orders / h.days_observed as orders_per_year,
+           365 * (h.orders + 365 * p.lambda) / (h.days_observed + 365) as projected_12m_orders,
+           365 * (h.orders + 365 * p.lambda) / (h.days_observed + 365) * (h.margin + p.m) / (h.orders + 1)
+               as projected_12m_value,
+           s.recency_score, s.frequency_score, s.monetary_score, h.signup_date, h.first_order_date, h.last_order_date,
+           h.as_of_date
+    from history as h cross join population as p left join scores as s using (customer_id)
+)
+"""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A table that dbt builds: its key, and the columns that are rounded, with how far they may be off."""
+
+    relation: str
+    key: tuple[str, ...]
+    rounded: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.relation.partition(".")[2].lower()
+
+
+MODELS = (
+    Model("CORE.FACT_ORDERS", ("order_id",)),
+    Model("CORE.FACT_ORDER_ITEMS", ("line_id",)),
+    Model("CORE.FACT_EVENTS", ("event_id",)),
+    Model("CORE.DIM_CUSTOMERS", ("customer_id",)),
+    Model("CORE.DIM_PRODUCTS", ("product_id",)),
+    Model("CORE.DIM_DATE", ("date_day",)),
+    Model(
+        "MARTS.MART_SALES_OVERVIEW",
+        ("order_date", "shipping_country", "product_category"),
+        {"average_order_value": 0.01},
+    ),
+    Model("MARTS.MART_CONVERSION_FUNNEL", ("signup_date", "country", "acquisition_channel"), {"conversion_rate": 1e-6}),
+    Model(
+        "MARTS.MART_PRODUCT_PERFORMANCE",
+        ("product_id",),
+        {"refund_rate": 1e-6, "view_to_order_rate": 1e-6, "revenue_share": 1e-6},
+    ),
+    Model(
+        "MARTS.MART_CUSTOMER_LTV",
+        ("customer_id",),
+        {
+            "average_order_value": 0.01,
+            "orders_per_year": 1e-5,
+            "projected_12m_orders": 1e-5,
+            "projected_12m_value": 0.02,
+        },
+    ),
+)
+
+
+def arrived(start: dt.date) -> str:
+    """A `with` clause of the rows that must have arrived: a cursor in a partition, and no rule broken."""
+    return "with " + ", ".join(
+        f"{name} as (select {COLUMNS[name]} from {name} where isfinite({cursor}) and {cursor} >= '{start} 00:00+00' "
+        f"and {VALID[name]})"
+        for name, cursor in CURSORS.items()
+    )
+
+
+def state_query(table: str, start: dt.date) -> str:
+    """The state of a source table, a row per key."""
+    return f"{arrived(start)} select * from {table}"
+
+
+def model_query(model: Model, start: dt.date) -> str:
+    """What dbt must have built."""
+    return f"{arrived(start)}, {_FACTS.format(start=start)} select * from {model.name}"
+
+
+def differences(
+    expected: Rows, found: Rows, key: Sequence[str], rounded: Mapping[str, float] | None = None
+) -> list[str]:
+    """What the second table has wrong, row by row; only the columns of the expected rows are compared."""
+    wanted, told = {tuple(row[name] for name in key): row for row in expected}, []
+    seen: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for row in found:
+        at = tuple(row[name] for name in key)
+        if at in seen:
+            told.append(f"{_named(key, at)} occurs twice")
+        seen[at] = row
+    for at in sorted(wanted.keys() | seen.keys(), key=repr):
+        if at not in seen:
+            told.append(f"{_named(key, at)} is missing: {_shown(wanted[at])}")
+        elif at not in wanted:
+            told.append(f"{_named(key, at)} should not be there: {_shown(seen[at])}")
+        else:
+            wrong = [
+                f"{name} is {_text(seen[at].get(name))} instead of {_text(value)}"
+                for name, value in wanted[at].items()
+                if not _equal(value, seen[at].get(name), (rounded or {}).get(name, 0))
+            ]
+            if wrong:
+                told.append(f"{_named(key, at)}: {', '.join(wrong)}")
+    return told
+
+
+def _equal(expected: Any, found: Any, tolerance: float) -> bool:
+    if expected is None or found is None or not tolerance:
+        return bool(expected == found)
+    return abs(float(expected) - float(found)) <= tolerance * 1.0001
+
+
+def _named(key: Sequence[str], at: tuple[Any, ...]) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in zip(key, at, strict=True))
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_text(value)}" for name, value in list(row.items())[:6])
+
+
+def _text(value: Any) -> str:
+    return value.isoformat(" ") if isinstance(value, dt.datetime) else str(value)
