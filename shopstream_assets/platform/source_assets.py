@@ -20,6 +20,7 @@ from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseRes
 from shopstream_assets.platform.retries import RETRY
 from shopstream_assets.platform.settings import DomainSettings
 from shopstream_assets.platform.simulate import play
+from shopstream_assets.platform.storage import WAREHOUSE_POOL
 from shopstream_assets.platform.tables import SourceTable
 from shopstream_assets.platform.verification import lake_differences, repeated_keys, staging_differences
 
@@ -273,6 +274,7 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
         name=f"{domain.name}__staging__{table.name}",
         backfill_policy=SINGLE_RUN,
         retry_policy=RETRY,
+        pool=WAREHOUSE_POOL,
     )
     def stage(
         context: dg.AssetExecutionContext, store: ObjectStoreResource, warehouse: WarehouseResource

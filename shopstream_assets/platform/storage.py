@@ -24,8 +24,9 @@ from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 from shopstream_assets.platform.interruption import wait_for_writers
 from shopstream_assets.platform.run_launcher import ForkingRunLauncher
 
-# One dbt run at a time: two that merge into one table would wait for each other's locks.
-DBT_POOL = "dbt"
+# One step at a time writes to the warehouse: two that write one table would wait for each other's locks, and models of
+# one dbt run, built one after the other, must not see staging change between them.
+WAREHOUSE_POOL = "warehouse"
 ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
 BATCHED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION}
 
@@ -65,7 +66,7 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     def _init_db(self) -> None:
         super()._init_db()
         # The default limit of pools lets the first runs overlap (dagster 1.13): the one that matters is set for good.
-        self.set_concurrency_slots(DBT_POOL, 1)
+        self.set_concurrency_slots(WAREHOUSE_POOL, 1)
 
     def free_concurrency_slot_for_step(self, run_id: str, step_key: str) -> None:
         """Free a step's slot, once nothing that the step began in this process writes any more."""

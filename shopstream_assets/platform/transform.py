@@ -30,7 +30,7 @@ from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseR
 from shopstream_assets.platform.retries import RETRY
 from shopstream_assets.platform.source_assets import SINGLE_RUN, asset_key
 from shopstream_assets.platform.staging import create_staging_table, snowflake_name
-from shopstream_assets.platform.storage import DBT_POOL
+from shopstream_assets.platform.storage import WAREHOUSE_POOL
 
 if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
@@ -107,7 +107,7 @@ def dbt_definitions(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.A
         backfill_policy=SINGLE_RUN,
         dagster_dbt_translator=Translator(),
         retry_policy=RETRY,
-        pool=DBT_POOL,
+        pool=WAREHOUSE_POOL,
     )
     def build(context: dg.AssetExecutionContext, config: BuildConfig, warehouse: WarehouseResource) -> Iterator[Any]:
         yield from _build(context, warehouse, domain, manifest, Window.of(context), config.full_refresh)

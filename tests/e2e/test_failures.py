@@ -13,7 +13,7 @@ from store import RUN_SECONDS, Run, Store
 
 from shopstream_assets.embedded.driver import FINISHED, wait_for
 from shopstream_assets.platform.resources.warehouse import LOADING, REPORTING
-from shopstream_assets.platform.storage import DBT_POOL
+from shopstream_assets.platform.storage import WAREHOUSE_POOL
 from shopstream_assets.summary import Services
 
 LAYERS = ("postgres", "lake", "staging", "dbt")
@@ -73,11 +73,11 @@ def test_no_slot_of_the_pool_is_left_taken_and_no_dbt_process_is_left(
         slots = instance.event_log_storage
 
         def is_free() -> bool:
-            found = slots.get_concurrency_info(DBT_POOL)
+            found = slots.get_concurrency_info(WAREHOUSE_POOL)
             return not found.claimed_slots and not found.pending_steps
 
-        assert slots.get_concurrency_info(DBT_POOL).slot_count == 1
-        wait_for(is_free, f"pool {DBT_POOL} to be free", SLOTS_FREED_SECONDS)
+        assert slots.get_concurrency_info(WAREHOUSE_POOL).slot_count == 1
+        wait_for(is_free, f"pool {WAREHOUSE_POOL} to be free", SLOTS_FREED_SECONDS)
     wait_for(lambda: not store.workers(), "the workers of ended runs to be gone", 30)
 
 
@@ -163,7 +163,7 @@ def test_a_run_terminated_inside_a_statement_is_canceled_within_seconds_and_noth
         assert (run["status"], run["endTime"] - asked < CANCELED_SECONDS) == ("CANCELED", True)
         assert waiting() == []
     with store.instance() as instance:
-        assert not instance.event_log_storage.get_concurrency_info(DBT_POOL).claimed_slots
+        assert not instance.event_log_storage.get_concurrency_info(WAREHOUSE_POOL).claimed_slots
 
 
 @pytest.mark.usefixtures("built")

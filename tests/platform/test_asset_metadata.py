@@ -222,7 +222,8 @@ def shop(graph: AssetGraph) -> Shop:
     source = Services.of(SHOPSTREAM.name).source
     with source.snapshot() as connection, connection.cursor() as cursor:
         cursor.execute(
-            "select email, first_name, last_name from users union all select email, null, null from crm_contacts"
+            f"select email, first_name, last_name from {source.schema_name}.users "
+            f"union all select email, null, null from {source.schema_name}.crm_contacts"
         )
         personal = {value for row in cursor.fetchall() for value in row if value}
     return Shop({asset: sorted(made, key=lambda one: one.partition or "") for asset, made in found.items()}, personal)

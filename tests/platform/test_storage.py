@@ -11,7 +11,7 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
 
-from shopstream_assets.platform.storage import DBT_POOL, BatchedPostgresEventLogStorage
+from shopstream_assets.platform.storage import WAREHOUSE_POOL, BatchedPostgresEventLogStorage
 
 QUESTIONS = 20
 ORDERS = dg.AssetKey("orders")
@@ -114,4 +114,4 @@ def test_planned_events_in_a_batch_are_those_stored_one_by_one(instance: dg.Dags
 
 
 def test_dbt_has_a_pool_of_one_slot_from_the_start(instance: dg.DagsterInstance) -> None:
-    assert instance.event_log_storage.get_concurrency_info(DBT_POOL).slot_count == 1
+    assert instance.event_log_storage.get_concurrency_info(WAREHOUSE_POOL).slot_count == 1
