@@ -122,7 +122,7 @@ class WatchedPostgres(PostgresResource):
             plain = connection.cursor
 
             def cursor(*args: Any, **kwargs: Any) -> Any:
-                found = plain(*args, **kwargs)
+                found: Any = plain(*args, **kwargs)
                 execute = found.execute
                 found.execute = lambda *a, **k: self._act.call("postgres: " + _head(a[0]), execute, *a, **k)
                 return found
