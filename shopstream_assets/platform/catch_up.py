@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from shopstream_assets.platform.changes import Asked
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.freshness import CHECK as FRESHNESS
 from shopstream_assets.platform.layers import Behind, behind
 from shopstream_assets.platform.partitions import ONE_DAY, Window
+from shopstream_assets.platform.reconciliation import to_extract
 from shopstream_assets.platform.refresh import run_request, taken_days
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.warehouse import WarehouseResource
@@ -29,9 +29,13 @@ Wanted = dict[dt.date, set[dg.AssetKey]]
 
 
 class Memory(BaseModel):
-    """What was asked for, by day: as long as nothing changes it is asked for again later and later."""
+    """What was asked for, by day: as long as nothing changes it is asked for again later and later.
+
+    `reconciled`: the newest comparison with the source whose findings were asked for.
+    """
 
     asked: dict[dt.date, Asked] = {}
+    reconciled: int = 0
 
 
 def catch_up_sensor(
@@ -51,7 +55,8 @@ def catch_up_sensor(
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Compares the layers of {domain.name} every {INTERVAL_SECONDS} s and asks for exactly the days "
-        "that staging, core or marts have not made from what the layer before has now.",
+        "that staging, core or marts have not made from what the layer before has now, and for what a comparison of "
+        "whole tables with the source has found.",
     )
     def catch_up(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if context.repository_def is None:
@@ -64,10 +69,14 @@ def catch_up_sensor(
             found = behind(*connections(), domain.tables, made_from(graph, domain), everything)
         except Problem as problem:
             return dg.SkipReason(f"comparing the layers of {domain.name}: {problem}")
-        if not found:
-            return dg.SensorResult(skip_reason="Every layer has what the one before has.", cursor=None)
         taken = taken_days(context.instance, dg.AssetSelection.all().resolve(graph), everything)
         wanted = due(found, keys_of(found, graph, domain), memory, now, taken)
+        reconciled, memory.reconciled = to_extract(context.instance, domain, memory.reconciled)
+        for day, keys in reconciled.items():
+            wanted.setdefault(day, set()).update(keys)
+        if not found and not wanted:
+            reason = "Every layer has what the one before has."
+            return dg.SensorResult(skip_reason=reason, cursor=memory.model_dump_json())
         if not wanted:
             return dg.SensorResult(
                 skip_reason=f"{len(found.days)} days are behind; a run is on them, or they were asked for.",
@@ -78,9 +87,7 @@ def catch_up_sensor(
             # What failed its check is built again with what waits for it: only then can the check pass.
             keys |= held_up
         attempt = context.cursor or now.isoformat()
-        return dg.SensorResult(
-            run_requests=[run_request(graph, wanted, FRESHNESS, attempt)], cursor=memory.model_dump_json()
-        )
+        return dg.SensorResult(run_requests=[run_request(graph, wanted, attempt)], cursor=memory.model_dump_json())
 
     return catch_up
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from shopstream_assets.platform.changes import Found, TableMemory, differing_days, missing_days, probe
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.freshness import CHECK as FRESHNESS
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.refresh import run_request, taken_days
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
@@ -96,7 +95,7 @@ def change_sensor(
             }
             # The same memory asks for the same only once, should a tick be cut off before its cursor is stored.
             attempt = context.cursor or now.isoformat()
-            requests = [run_request(context.repository_def.asset_graph, assets, FRESHNESS, attempt)]
+            requests = [run_request(context.repository_def.asset_graph, assets, attempt)]
         told = "".join(f" {table}: {fault}." for table, fault in sorted(found.faults.items()))
         return dg.SensorResult(
             run_requests=requests,

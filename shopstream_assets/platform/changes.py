@@ -21,6 +21,7 @@ from shopstream_assets.platform.extract import (
     CLOCKS_DIFFER,
     EMPTY,
     Fingerprint,
+    Reading,
     SchemaMismatch,
     carried_schema,
     fingerprints,
@@ -188,15 +189,17 @@ def differing_days(
         waiting = taken()
         open_days = [day for day in open_days if day not in waiting]
     differing = set()
+    reading = plan(connection, table, schema) if left_too and open_days else None
     for day, manifest in readable_manifests(store, table, open_days).items():
         fingerprint = found.get(day, EMPTY)
         before = memory.asked.get(day)
         # An empty day that is over is published too: what is missing can then be told from what is empty.
         if manifest is None and day not in found and day >= now.date():
             continue
-        if manifest is not None and (manifest.source_rows, manifest.source_hash) == (
-            fingerprint.rows,
-            fingerprint.hash,
+        if (
+            manifest
+            and (manifest.source_rows, manifest.source_hash) == (fingerprint.rows, fingerprint.hash)
+            and not (reading and reads_otherwise(manifest, reading))
         ):
             memory.asked.pop(day, None)
             memory.settled[day] = digests[day]
@@ -212,6 +215,11 @@ def differing_days(
         memory.asked[day] = Asked(digest=digests[day], at=now, attempt=attempt)
         differing.add(day)
     return differing
+
+
+def reads_otherwise(manifest: Manifest, reading: Reading) -> bool:
+    """Whether rows of a day in quarantine might travel now: it was read by other rules or columns."""
+    return bool(manifest.quarantined_rows) and manifest.reading != reading.digest
 
 
 def missing_days(store: ObjectStoreResource, table: SourceTable, window: Window) -> set[dt.date]:

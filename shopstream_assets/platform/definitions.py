@@ -26,6 +26,7 @@ from shopstream_assets.platform.operations import (
     refresh_job,
 )
 from shopstream_assets.platform.partitions import daily
+from shopstream_assets.platform.reconciliation import reconciliation_checks
 from shopstream_assets.platform.repair_page import days_to_repair, repair_sensor
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.on_demand import s3, snowflake
@@ -88,7 +89,11 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
 
 def whole_table_checks(domain: Domain, settings: DomainSettings) -> list[dg.AssetChecksDefinition]:
     """The checks that read whole tables: on a clock and on demand, in no refresh."""
-    return [whole_source_checks(domain, settings), integrity_checks(domain)]
+    return [
+        whole_source_checks(domain, settings),
+        integrity_checks(domain),
+        reconciliation_checks(domain, settings.start_date),
+    ]
 
 
 SNOWFLAKE = {

@@ -429,29 +429,6 @@ def _version(connection: Connection, table: SourceTable, schema: str) -> str:
     return f"row({names})::text"
 
 
-def unpartitioned(connection: Connection, table: SourceTable, schema: str, start_date: dt.date) -> dict[str, int]:
-    """Rows that no partition will ever hold, by reason; empty when every row has its day."""
-    cursor_column = quoted(table.cursor)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            select count(*) filter (where {cursor_column} is null),
-                   count(*) filter (where not isfinite({cursor_column})),
-                   count(*) filter (where isfinite({cursor_column}))
-            from {quoted(schema)}.{quoted(table.name)}
-            where {cursor_column} is null or {cursor_column} = 'infinity'
-               or {cursor_column} < timestamptz '{start_date} 00:00:00+00'
-            """
-        )
-        null, infinite, early = cursor.fetchone() or (0, 0, 0)
-    found = {
-        f"{table.cursor} is null": null,
-        f"{table.cursor} is infinite": infinite,
-        f"{table.cursor} is before {start_date}": early,
-    }
-    return {reason: rows for reason, rows in found.items() if rows}
-
-
 def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[pa.RecordBatch]:
     """The valid rows of the window in the carried types, ordered by cursor. One scan, bounded batches."""
     schema = carried_schema(reading.columns)

@@ -190,7 +190,7 @@ def _requests(graph: AssetGraph, wanted: Wanted, attempt: str) -> Iterator[dg.Ru
         if not missing:
             yield dg.RunRequest(run_key=f"{key.to_user_string()} {attempt}", asset_selection=[key], tags=ASKED_BY)
     if days:
-        request = run_request(graph, days, "", attempt)
+        request = run_request(graph, days, attempt)
         yield request.with_replaced_attrs(tags={**request.tags, **ASKED_BY})
 
 

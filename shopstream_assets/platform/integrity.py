@@ -15,6 +15,7 @@ import dagster as dg
 
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import told_from
+from shopstream_assets.platform.refresh import ON_A_CLOCK
 from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
 from shopstream_assets.platform.source_assets import asset_key
 from shopstream_assets.platform.staging import snowflake_name, staging_relation
@@ -50,6 +51,7 @@ def integrity_checks(domain: Domain) -> dg.AssetChecksDefinition:
                 dg.AssetCheckSpec(
                     ORPHANS,
                     asset=key,
+                    metadata=ON_A_CLOCK,
                     description="Every reference leads to a row that exists.",
                     additional_deps=sorted(staged[name] for name in parents - {table.name}),
                 )
@@ -57,7 +59,12 @@ def integrity_checks(domain: Domain) -> dg.AssetChecksDefinition:
             looks[specs[-1].key] = _orphans_of(table, tables)
         if table.append_only:
             specs.append(
-                dg.AssetCheckSpec(APPENDED, asset=key, description="No row that was once seen has changed or gone.")
+                dg.AssetCheckSpec(
+                    APPENDED,
+                    asset=key,
+                    description="No row that was once seen has changed or gone.",
+                    metadata=ON_A_CLOCK,
+                )
             )
             looks[specs[-1].key] = _changed_of(table)
 

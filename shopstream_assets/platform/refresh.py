@@ -9,23 +9,23 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.definitions.events import AssetKeyPartitionKey
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 
 DAY_TAG = "dagster/partition"
 SPAN_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 TABLES_TAG = "shopstream/changed_tables"
+# Metadata of a check that reads whole tables: it runs daily and on demand, in no refresh.
+ON_A_CLOCK = {"shopstream/on_a_clock": True}
 
 
-def run_request(
-    graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]], skipped_check: str, attempt: str
-) -> dg.RunRequest:
+def run_request(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]], attempt: str) -> dg.RunRequest:
     """One request for the changed assets on their days and all that follows from them.
 
     Days in a row are one run from the first to the last. Scattered ones are one backfill of exactly those partitions,
-    which Dagster turns into a run per row of days. The checks run with their assets, except those named
-    `skipped_check`. `attempt` tells this request from an earlier one for the same.
+    which Dagster turns into a run per row of days. The checks run with their assets, except those ON_A_CLOCK.
+    `attempt` tells this request from an earlier one for the same.
     """
     days = sorted(changed)
     first, last = days[0].isoformat(), days[-1].isoformat()
@@ -37,10 +37,14 @@ def run_request(
     return dg.RunRequest(
         run_key=f"{first}..{last} {hashlib.sha256(content.encode()).hexdigest()[:16]}",
         asset_selection=sorted(keys),
-        asset_check_keys=sorted(key for key in graph.get_check_keys_for_assets(keys) if key.name != skipped_check),
+        asset_check_keys=sorted(key for key in graph.get_check_keys_for_assets(keys) if not _is_on_a_clock(graph, key)),
         partition_key=first if first == last else None,
         tags=tags if first == last else {**tags, **dict(zip(SPAN_TAGS, (first, last), strict=True))},
     )
+
+
+def _is_on_a_clock(graph: AssetGraph, check: dg.AssetCheckKey) -> bool:
+    return ON_A_CLOCK.items() <= graph.get_check_spec(check).metadata.items()
 
 
 def _downstream(graph: AssetGraph, keys: Set[dg.AssetKey]) -> Set[dg.AssetKey]:
@@ -59,7 +63,7 @@ def _partitions(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]]) 
 def taken_days(instance: dg.DagsterInstance, keys: Set[dg.AssetKey], window: Window) -> set[dt.date]:
     """Days of the window on which an unfinished run materializes one of the assets."""
     taken: set[dt.date] = set()
-    for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES))):
         if run.asset_selection is None or run.asset_selection & keys:
             first = run.tags.get(DAY_TAG, run.tags.get(SPAN_TAGS[0], "9999"))
             last = run.tags.get(DAY_TAG, run.tags.get(SPAN_TAGS[1], ""))

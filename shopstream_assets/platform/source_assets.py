@@ -225,7 +225,8 @@ def lake_asset(
 def _nothing_quarantined(
     key: dg.AssetKey, store: ObjectStoreResource, table: SourceTable, manifests: Iterable[Manifest]
 ) -> dg.AssetCheckResult:
-    rows = {str(m.partition): m.quarantined_rows for m in manifests if m.quarantined_rows}
+    found = [manifest for manifest in manifests if manifest.quarantined_rows]
+    rows = {str(manifest.partition): manifest.quarantined_rows for manifest in found}
     return dg.AssetCheckResult(
         check_name="nothing_quarantined",
         asset_key=key,
@@ -234,11 +235,14 @@ def _nothing_quarantined(
         description=(
             f"{sum(rows.values())} rows of {table.name} broke a rule and are kept in "
             f"s3://{store.bucket}/{table.quarantine_prefix}/ with their reasons. Next: correct them in the source; "
-            "their new version travels with the day of the correction."
+            "a corrected row travels by itself, and so does one whose rule was loosened."
             if rows
             else None
         ),
-        metadata={"rows_by_day": dg.MetadataValue.json(rows)} if rows else {},
+        metadata={
+            **({"rows_by_day": dg.MetadataValue.json(rows)} if rows else {}),
+            **previews.of_quarantine(store, table, found),
+        },
     )
 
 

@@ -16,6 +16,7 @@ import dagster as dg
 from shopstream_assets.platform import extract
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import Problem, ServiceError, told_from
+from shopstream_assets.platform.refresh import ON_A_CLOCK
 from shopstream_assets.platform.resources.postgres import PostgresResource
 from shopstream_assets.platform.resources.postgres_errors import service_error
 from shopstream_assets.platform.resources.postgres_snapshot import BEGIN
@@ -96,7 +97,13 @@ def _checks(
         name=step,
         specs=[
             # A repeated key or an unreadable table would go wrong further down: those stop what depends on the table.
-            dg.AssetCheckSpec(name, asset=key, description=description, blocking=name in ("columns_as_declared", KEYS))
+            dg.AssetCheckSpec(
+                name,
+                asset=key,
+                description=description,
+                blocking=name in ("columns_as_declared", KEYS),
+                metadata=ON_A_CLOCK if checks is WHOLE_TABLE_CHECKS else None,
+            )
             for key in tables
             for name, description in checks.items()
         ],

@@ -340,7 +340,7 @@ def graph() -> dg.Definitions:
 
 def asked_for(graph: dg.Definitions, changed: Days) -> dg.RunRequest:
     keys = {date: {asset_key("shop", "lake", name) for name in names} for date, names in changed.items()}
-    return run_request(graph.resolve_asset_graph(), keys, "newest_day_arrived", "1")
+    return run_request(graph.resolve_asset_graph(), keys, "1")
 
 
 def names(request: dg.RunRequest) -> set[str]:
@@ -354,7 +354,7 @@ def test_one_day_is_one_run_of_what_changed_and_all_that_follows_from_it(graph: 
     assert names(request) == {"lake/orders", "staging/orders", "marts/mart"}
     checks = {key.name for key in request.asset_check_keys or []}
     assert "objects_hold_the_source" in checks
-    assert "newest_day_arrived" not in checks
+    assert "newest_day_arrived" in checks
 
 
 def test_a_thousand_days_in_a_row_are_one_run(graph: dg.Definitions) -> None:
