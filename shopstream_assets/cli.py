@@ -169,6 +169,24 @@ def restage(tables: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+def accept(tables: tuple[str, ...]) -> None:
+    """Take the source of TABLEs as it is now: restored, failed over, or with many rows gone; of all where none is named.
+
+    For an extraction that stopped because of it. Good for a day; then such a change stops again. Rows that the source
+    lacks are deleted in every layer by the extractions that follow. Reads the environment, and before it `.env` of the
+    current folder; what the shell sets wins.
+    """
+    _load_dotenv(Path(".env"))
+    from shopstream_assets import acceptance
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(acceptance.NoSuchTable, Problem):
+        for name in acceptance.accept(tables):
+            click.echo(f"The next extraction of {name} takes its source as it is.")
+
+
+@main.command()
 def doctor() -> None:
     """Check the settings, and that every service is reachable and permits what the platform does.
 
