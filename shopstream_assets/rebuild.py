@@ -25,10 +25,9 @@ def rebuild(models: Collection[str], say: Callable[[str], None]) -> None:
 
     Raises RebuildFailed where a name is no model, or the run fails.
     """
-    from shopstream_assets.platform.transform import dbt_step
-
     import dagster as dg
 
+    from shopstream_assets.platform.transform import dbt_step
     from shopstream_assets.shopstream.definitions import defs
 
     named = dg.AssetSelection.assets(*_chosen(MODEL_LAYERS, models, "model"))

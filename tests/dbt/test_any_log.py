@@ -50,7 +50,8 @@ def tables(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
 
 def differing(warehouse: Warehouse) -> dict[dt.date, set[str]]:
     """Day -> models that were not built from what is staged of it: what automation asks for."""
-    loaded, found = warehouse.loaded(), {}
+    loaded = warehouse.loaded()
+    found: dict[dt.date, set[str]] = {}
     for model, above in TABLES.items():
         built = warehouse.built(model)
         for (table, day), content in loaded.items():
