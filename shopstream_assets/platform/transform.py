@@ -21,7 +21,7 @@ from pydantic import Field
 
 from shopstream_assets.platform import previews
 from shopstream_assets.platform.charts import Chart, drawn
-from shopstream_assets.platform.dbt_manifest import PROJECT, built_manifest, directories, parsed_project
+from shopstream_assets.platform.dbt_manifest import PROJECT, built_manifest, directories, parsed_project, read_parsed
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
 from shopstream_assets.platform.model_metadata import clear_columns, model_metadata
@@ -274,12 +274,11 @@ def run_dbt(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
     Raises Problem when dbt ends by an exception of its own, not by a failed model or test: those are events.
     """
     from dbt.cli.main import dbtRunner, dbtRunnerResult
-    from dbt.contracts.graph.manifest import Manifest
     from google.protobuf.json_format import MessageToDict
 
     events: SimpleQueue[Any] = SimpleQueue()
     results: list[dbtRunnerResult] = []
-    manifest = Manifest.from_msgpack(PARSED.read_bytes())
+    manifest = read_parsed(PARSED)
 
     def invoke() -> None:
         try:

@@ -1,4 +1,4 @@
-"""`shopstream rebuild` and `shopstream restage`: a layer that was spoiled by hand comes right from the one before it."""
+"""`shopstream rebuild` and `restage`: a layer that was spoiled by hand comes right from the one before it."""
 
 from __future__ import annotations
 
