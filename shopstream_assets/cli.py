@@ -171,7 +171,7 @@ def restage(tables: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 def accept(tables: tuple[str, ...]) -> None:
-    """Take the source of TABLEs as it is now: restored, failed over, or with many rows gone; of all where none is named.
+    """Take the source of TABLEs as it is now: restored, failed over, or with many rows gone; of all if none is named.
 
     For an extraction that stopped because of it. Good for a day; then such a change stops again. Rows that the source
     lacks are deleted in every layer by the extractions that follow. Reads the environment, and before it `.env` of the

@@ -18,12 +18,15 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from shopstream_assets.platform import column_lineage
 from shopstream_assets.platform.column_lineage import Lineage
 from shopstream_assets.platform.errors import Problem
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 # What the parsed files follow from beside the project.
@@ -74,6 +77,15 @@ def parsed_project() -> ParsedProject:
 def built_manifest() -> Mapping[str, Any]:
     """The project's manifest."""
     return parsed_project().manifest
+
+
+def read_parsed(file: Path) -> Manifest:
+    """dbt's manifest from `ParsedProject.parsed`, complete: dbt itself leaves out what macros read as `graph`."""
+    from dbt.contracts.graph.manifest import Manifest
+
+    manifest = Manifest.from_msgpack(file.read_bytes())
+    manifest.build_flat_graph()
+    return manifest
 
 
 def parse(project: Path, database: str) -> ParsedProject:

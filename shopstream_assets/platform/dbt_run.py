@@ -8,6 +8,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from shopstream_assets.platform.dbt_manifest import read_parsed
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.interruption import STOP_EVERY, interruptible, writing
 from shopstream_assets.platform.resources.warehouse import WarehouseResource
@@ -29,12 +30,11 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
     """
     from dagster._utils.interrupts import capture_interrupts
     from dbt.cli.main import dbtRunner
-    from dbt.contracts.graph.manifest import Manifest
     from google.protobuf.json_format import MessageToDict
 
     events: SimpleQueue[Any] = SimpleQueue()
     results: list[dbtRunnerResult] = []
-    parsed = Manifest.from_msgpack(manifest.read_bytes())
+    parsed = read_parsed(manifest)
 
     def invoke() -> None:
         try:
