@@ -104,7 +104,9 @@ def find_pending(instance: dg.DagsterInstance, graph: dg.AssetGraph) -> Pending 
 
 def failed_blocking_checks(instance: dg.DagsterInstance, graph: dg.AssetGraph) -> list[str]:
     """Names of the blocking checks that never ran to their end, or whose latest result is an error."""
-    blocking = [key for key in graph.asset_check_keys if graph.get(key).blocking]
+    from shopstream_assets.platform.refresh import is_on_a_clock
+
+    blocking = [key for key in graph.asset_check_keys if graph.get(key).blocking and not is_on_a_clock(graph, key)]
     outcomes = check_outcomes(instance, blocking)
     return [f"{key.asset_key.to_user_string()}: {key.name}" for key in blocking if outcomes[key] in ("error", "none")]
 

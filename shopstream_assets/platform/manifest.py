@@ -30,6 +30,8 @@ SNAPSHOT_COLUMN = "_snapshot"
 DELETED_COLUMN = "_deleted"
 DELETED_AT_COLUMN = "_deleted_at"
 QUARANTINED_COLUMN = "_quarantined"
+LOG_COLUMNS = {PARTITION_COLUMN, SNAPSHOT_COLUMN, DELETED_COLUMN, DELETED_AT_COLUMN, QUARANTINED_COLUMN}
+"""What the lake adds to the columns of the source."""
 
 Kind = Literal["current", "departed", "history", "quarantine"]
 """What an object holds: rows of the day; what is now known of keys that the day held before; older versions of those;

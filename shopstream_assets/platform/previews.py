@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from shopstream_assets.platform.manifest import PARTITION_COLUMN, Manifest
+from shopstream_assets.platform.manifest import LOG_COLUMNS, Manifest
 from shopstream_assets.platform.resources.object_store import ObjectMissing
 from shopstream_assets.platform.tables import SourceTable, quoted
 
@@ -85,11 +85,11 @@ def of_lake(
     newest = max((found for found in manifests if found.rows), key=lambda found: found.partition, default=None)
     if newest is None:
         return {}
-    smallest = min(newest.objects, key=lambda item: item.bytes)
+    smallest = min((item for item in newest.objects if item.kind == "current"), key=lambda item: item.bytes)
     batches = pq.ParquetFile(io.BytesIO(store.get(smallest.key))).iter_batches(batch_size=ROWS)
     batch = next(batches)
     rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-    return table(batch.schema.names, rows, clear_columns(declared) | {PARTITION_COLUMN})
+    return table(batch.schema.names, rows, clear_columns(declared) | LOG_COLUMNS)
 
 
 def of_quarantine(

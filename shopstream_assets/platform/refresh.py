@@ -37,13 +37,14 @@ def run_request(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]], 
     return dg.RunRequest(
         run_key=f"{first}..{last} {hashlib.sha256(content.encode()).hexdigest()[:16]}",
         asset_selection=sorted(keys),
-        asset_check_keys=sorted(key for key in graph.get_check_keys_for_assets(keys) if not _is_on_a_clock(graph, key)),
+        asset_check_keys=sorted(key for key in graph.get_check_keys_for_assets(keys) if not is_on_a_clock(graph, key)),
         partition_key=first if first == last else None,
         tags=tags if first == last else {**tags, **dict(zip(SPAN_TAGS, (first, last), strict=True))},
     )
 
 
-def _is_on_a_clock(graph: AssetGraph, check: dg.AssetCheckKey) -> bool:
+def is_on_a_clock(graph: AssetGraph, check: dg.AssetCheckKey) -> bool:
+    """Whether a check runs on the clock and on demand only, in no refresh."""
     return ON_A_CLOCK.items() <= graph.get_check_spec(check).metadata.items()
 
 

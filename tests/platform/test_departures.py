@@ -225,9 +225,13 @@ def test_reconciliation_descends_into_the_ranges_that_differ_only(
     monkeypatch.setattr(module, "FETCH_KEYS", 1)
     fetched: list[int] = []
     keys = module._Staging.keys
-    monkeypatch.setattr(
-        module._Staging, "keys", lambda self, within: fetched.append(len(found := keys(self, within))) or found
-    )
+
+    def counted(self: module._Staging, within: list[str]) -> set[str]:
+        found = keys(self, within)
+        fetched.append(len(found))
+        return found
+
+    monkeypatch.setattr(module._Staging, "keys", counted)
     assert compared(lines)[1] == 2
     assert fetched[0] < 20
 
@@ -259,7 +263,8 @@ def test_a_slow_loader_does_not_put_older_manifests_over_newer_ones(
     from shopstream_assets.platform import loading
 
     lines.run("update {t} set note = 'newer' where id = 1")
-    read, extracted = loading.read_manifests, []
+    read = loading.read_manifests
+    extracted: list[object] = []
 
     def read_and_be_overtaken(*arguments: object) -> object:
         found = read(*arguments)  # type: ignore[arg-type]
