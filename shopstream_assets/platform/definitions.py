@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -38,8 +38,12 @@ from shopstream_assets.platform.source_checks import source_checks, whole_source
 from shopstream_assets.platform.transform import dbt_definitions
 
 
-def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -> dg.Definitions:
+def domain_definitions(
+    domain: Domain, checks: Sequence[dg.AssetChecksDefinition], on_a_clock: Sequence[dg.AssetChecksDefinition] = ()
+) -> dg.Definitions:
     """Every asset, check, job, schedule, sensor and resource of a domain.
+
+    `checks` are the domain's own; those `on_a_clock` run daily and on demand, in no refresh.
 
     Raises SettingsError when the environment does not say where the domain starts and what its source is.
     """
@@ -57,7 +61,8 @@ def domain_definitions(domain: Domain, checks: list[dg.AssetChecksDefinition]) -
         dbt_definitions(domain, partitions),
     ]
     ages = allowed_ages(domain, [spec for assets in (*lake, *downstream) for spec in assets.specs])
-    sources_checked, on_a_clock = source_checks(domain, settings), whole_table_checks(domain, settings)
+    sources_checked = source_checks(domain, settings)
+    on_a_clock = [*whole_table_checks(domain, settings), *on_a_clock]
     refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain.name)
     checking = check_job(domain.name, [sources_checked, *on_a_clock])
     return dg.Definitions(

@@ -5,7 +5,7 @@ from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.settings import DomainSettings
 from shopstream_assets.platform.simulate import Simulator
 from shopstream_assets.shopstream.charts import CHARTS
-from shopstream_assets.shopstream.checks import equals_the_source
+from shopstream_assets.shopstream.checks import equals_the_source, equals_the_source_everywhere
 from shopstream_assets.shopstream.tables import TABLES
 
 
@@ -19,4 +19,4 @@ def simulator(settings: DomainSettings) -> Simulator:
 
 SHOPSTREAM = Domain(name="shopstream", tables=TABLES, simulator=simulator, charts=CHARTS)
 
-defs = domain_definitions(SHOPSTREAM, checks=[equals_the_source])
+defs = domain_definitions(SHOPSTREAM, checks=[equals_the_source], on_a_clock=[equals_the_source_everywhere])

@@ -25,7 +25,7 @@ from shopstream_assets.platform.resources.warehouse import REPORTING
 from shopstream_assets.platform.source_assets import extract_to_lake, load_from_lake
 from shopstream_assets.platform.staging import create_staging_table, staging_relation
 from shopstream_assets.platform.transform import FAILURE_EVENTS, built_manifest, dbt_arguments, run_dbt
-from shopstream_assets.shopstream.checks import compare, mart_totals, source_totals
+from shopstream_assets.shopstream.sales_comparison import compare_sales
 from shopstream_assets.shopstream.tables import TABLES
 from shopstream_assets.summary import Services
 
@@ -145,12 +145,10 @@ class Platform:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def source_check(self) -> str | None:
-        """What the blocking comparison of the sales mart with the source finds wrong; None where it passes."""
-        seen = {str(day) for day in Window(self.start, dt.datetime.now(dt.UTC).date() + ONE_DAY).days}
-        result = compare(
-            *_in_order(source_totals(self.services.source, seen), mart_totals(self.services.warehouse)),
-        )
-        return None if result.passed else result.description
+        """What the comparison of the sales mart with the source finds otherwise at rest; None where they agree."""
+        found = compare_sales(self.services.source, self.services.store, self.services.warehouse, self.start)
+        told = [f"{date}: {found.expected(date)}, the mart {found.mart.get(date)}" for date in found.differing]
+        return "; ".join(told) or None
 
     def _build(self, request: Request, act: Act, full_refresh: bool) -> None:
         built_manifest()
@@ -163,11 +161,6 @@ class Platform:
                     failures.append(" ".join(event["info"]["msg"].split()))
         if failures:
             raise Problem(" | ".join(failures[:5]), "correct the model or the rows it names.")
-
-
-def _in_order(source: tuple[Any, Any], mart: Any) -> tuple[Any, Any, Any]:
-    expected, unsettled = source
-    return expected, mart, unsettled
 
 
 def _state(table: str, log: list[dict[str, Any]], columns: list[str], cursor: str) -> list[dict[str, Any]]:

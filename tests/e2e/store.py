@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ import dagster as dg
 import psutil
 
 from shopstream_assets.embedded.driver import FINISHED, Dagster, wait_for
-from shopstream_assets.shopstream.checks import Totals, mart_totals, source_totals
+from shopstream_assets.shopstream.sales_comparison import Sales, compare_sales
 from shopstream_assets.summary import Services
 
 RUN_SECONDS = 240
@@ -92,12 +92,12 @@ class Store:
                     found.append((stats["startTime"], stats["endTime"] or run["endTime"]))
         return found
 
-    def totals(self, days: Sequence[str]) -> tuple[Totals, Totals]:
-        """Orders and revenue by order date: in Postgres as far as `days` tell them, and in the mart."""
+    def totals(self) -> tuple[Mapping[dt.date, Sales], Mapping[dt.date, Sales | None]]:
+        """Sales by order date, but for dates that have moved on: in Postgres without quarantine, and in the mart."""
         services = Services.of("shopstream")
-        expected, unsettled = source_totals(services.source, set(days))
-        found = mart_totals(services.warehouse)
-        return expected, {day: totals for day, totals in found.items() if day not in unsettled}
+        found = compare_sales(services.source, services.store, services.warehouse, self.first)
+        settled = [date for date in found.dates if date not in found.moving]
+        return {date: found.expected(date) for date in settled}, {date: found.mart.get(date) for date in settled}
 
     def materialized(self, layer: str, table: str) -> set[str]:
         """The days of an asset that are materialized."""

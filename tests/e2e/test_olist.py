@@ -188,11 +188,17 @@ def test_the_sales_mart_equals_postgres_on_every_date(whole: Result, lines: pd.D
     assert check["passed"]
     assert check["blocking"]
     orders = lines.drop_duplicates("order_id")
+    sales, revenue = int(orders["is_sale"].sum()), pytest.approx(lines["net_revenue"].sum() / 100)
     assert check["metadata"] == {
-        "orders": int(orders["is_sale"].sum()),
-        "net_revenue_eur": pytest.approx(lines["net_revenue"].sum() / 100),
+        "orders": sales,
+        "orders_in_the_mart": sales,
+        "orders_in_quarantine": 0,
+        "lines_in_quarantine": 0,
+        "net_revenue_eur": revenue,
+        "net_revenue_in_the_mart_eur": revenue,
+        "net_revenue_in_quarantine_eur": 0,
         "dates_compared": orders["order_date"].nunique(),
-        "dates_with_changes_not_seen_yet": 0,
+        "dates_not_settled": 0,
     }
 
 
