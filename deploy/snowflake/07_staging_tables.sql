@@ -16,6 +16,10 @@ create table if not exists "SHOPSTREAM_DWH".STAGING."STG_USERS" (
     "CREATED_AT" timestamp_ntz(6),
     "UPDATED_AT" timestamp_ntz(6),
     "_PARTITION_DATE" date,
+    "_SNAPSHOT" varchar,
+    "_DELETED" boolean,
+    "_DELETED_AT" timestamp_ntz(6),
+    "_QUARANTINED" boolean,
     "_SOURCE_FILE" varchar,
     "_SOURCE_ROW" number(38,0),
     "_LOADED_AT" timestamp_ntz(6)
@@ -32,6 +36,10 @@ create table if not exists "SHOPSTREAM_DWH".STAGING."STG_CRM_CONTACTS" (
     "CREATED_AT" timestamp_ntz(6),
     "UPDATED_AT" timestamp_ntz(6),
     "_PARTITION_DATE" date,
+    "_SNAPSHOT" varchar,
+    "_DELETED" boolean,
+    "_DELETED_AT" timestamp_ntz(6),
+    "_QUARANTINED" boolean,
     "_SOURCE_FILE" varchar,
     "_SOURCE_ROW" number(38,0),
     "_LOADED_AT" timestamp_ntz(6)
