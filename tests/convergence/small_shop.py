@@ -43,6 +43,11 @@ LOCK_TIMEOUT_MS = 200
 _REFUSED = (psycopg.errors.LockNotAvailable, psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)
 
 
+def impatient(dsn: str) -> str:
+    """The libpq URI of a platform that waits for one second for a lock of the shop; else it would for two minutes."""
+    return f"{dsn}{'&' if '?' in dsn else '?'}options=-c%20lock_timeout%3D1s"
+
+
 class SmallShop:
     """The shop's database, seen by its owner. All operations commit at once, except those `within` a transaction."""
 
