@@ -35,6 +35,8 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
     events: SimpleQueue[Any] = SimpleQueue()
     results: list[dbtRunnerResult] = []
     parsed = Manifest.from_msgpack(manifest.read_bytes())
+    # What macros see as `graph`; dbt does not store it.
+    parsed.build_flat_graph()
 
     def invoke() -> None:
         try:
