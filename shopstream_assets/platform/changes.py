@@ -28,7 +28,7 @@ from shopstream_assets.platform.extract import (
     plan,
     scan,
 )
-from shopstream_assets.platform.manifest import Manifest, published, readable_manifests
+from shopstream_assets.platform.manifest import Manifest, intact_manifests, published, readable_manifests
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.resources.object_store import ObjectMissing, ObjectStoreResource
 from shopstream_assets.platform.resources.postgres import service_error
@@ -179,8 +179,8 @@ def differing_days(
     """Days of a table to ask for now, remembered in `memory`.
 
     Days that are `taken` wait, for a run is on them; that is asked only where there is something to do. A day from
-    which rows have left, and nothing else, is asked for where `left_too` says so; without `compare`, one from which
-    rows have left is not looked at any closer.
+    which rows have left, and nothing else, is asked for where `left_too` says so, and so is one of which objects are
+    lost in the lake; without `compare`, one from which rows have left is not looked at any closer.
     """
     found = fingerprints(connection, table, schema, window)
     digests = {day: _digest(found.get(day, EMPTY), day < now.date()) for day in window.days}
@@ -190,7 +190,10 @@ def differing_days(
         open_days = [day for day in open_days if day not in waiting]
     differing = set()
     reading = plan(connection, table, schema) if left_too and open_days else None
-    for day, manifest in readable_manifests(store, table, open_days).items():
+    manifests = readable_manifests(store, table, open_days)
+    if left_too:
+        manifests = intact_manifests(store, table, window, manifests)
+    for day, manifest in manifests.items():
         fingerprint = found.get(day, EMPTY)
         before = memory.asked.get(day)
         # An empty day that is over is published too: what is missing can then be told from what is empty.

@@ -58,7 +58,8 @@ def before(
 ) -> dict[dt.date, Before]:
     """What each day of the window held before; days that held nothing are left out.
 
-    Where a day has no manifest that can be read, whatever lies in its folder counts: none of its keys may be lost.
+    Where a day has no manifest, or one whose objects are not all there, whatever lies in its folder counts: none of its
+    keys may be lost.
     """
     found = {day: Before(manifest.objects) for day, manifest in manifests.items() if manifest and manifest.objects}
     without = [day for day in window.days if not manifests.get(day)]
@@ -175,12 +176,15 @@ def _write_history(
     old = held.of("history")
     rows = _read(writer.store, held.of("current"), None) if len(left) else None
     just_left = _only(rows, left) if rows else None
-    if just_left is None and not (is_newly_deleted and old):
+    # Without a manifest there may be several, which repeat each other.
+    if just_left is None and not (is_newly_deleted and old) and len(old) <= 1:
         writer.keep(day, old)
         return
     parts = [part for part in (_read(writer.store, old, None), just_left) if part and len(part)]
+    if not parts:
+        return
     history = pa.concat_tables([_retyped(part, reading) for part in parts], promote_options="permissive")
-    history = _without_personal(_distinct(history), reading.table, deleted)
+    history = _distinct(_without_personal(history, reading.table, deleted))
     writer.write_history(day, history.sort_by([(name, "ascending") for name in _order(history, reading.table)]))
 
 

@@ -10,7 +10,13 @@ from shopstream_assets.platform import extract, staging
 from shopstream_assets.platform.departures import Before, before, write_departures
 from shopstream_assets.platform.head import RowsLost, placed, read_head, write_head
 from shopstream_assets.platform.lake import Extraction, LakeWriter, lake_writer
-from shopstream_assets.platform.manifest import Manifest, ManifestColumn, damaged_objects, published, readable_manifests
+from shopstream_assets.platform.manifest import (
+    Manifest,
+    ManifestColumn,
+    intact_manifests,
+    published,
+    readable_manifests,
+)
 from shopstream_assets.platform.partitions import Window
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.postgres import PostgresResource
@@ -44,7 +50,9 @@ def extract_to_lake(
         place = placed(read_head(store, table), table, snapshot, extracted_at)
         etags = published(store, table, window)
         manifests = readable_manifests(store, table, etags)
-        held = before(store, table, window, manifests)
+        # Objects that are lost or damaged are put back by reading their day again.
+        intact = intact_manifests(store, table, window, manifests)
+        held = before(store, table, window, intact)
         reading = extract.plan(connection, table, source.schema_name)
         _refuse_namesakes([column.name for column in reading.columns])
         counted = extract.fingerprints(connection, table, source.schema_name, window)
@@ -58,7 +66,7 @@ def extract_to_lake(
             reading=reading.digest,
             start=start,
         )
-        unchanged = _unchanged(store, reading, window, manifests, counted)
+        unchanged = _unchanged(reading, intact, counted)
         with lake_writer(store, table, extraction, held.keys() - unchanged.keys()) as writer:
             for day, manifest in unchanged.items():
                 writer.leave(day, manifest)
@@ -74,9 +82,7 @@ def extract_to_lake(
 
 
 def _unchanged(
-    store: ObjectStoreResource,
     reading: extract.Reading,
-    window: Window,
     manifests: Mapping[dt.date, Manifest | None],
     counted: Mapping[dt.date, extract.Fingerprint],
 ) -> dict[dt.date, Manifest]:
@@ -90,13 +96,6 @@ def _unchanged(
             reading.digest,
         ):
             found[day] = manifest
-    if found and any(damaged_objects(store, reading.table, window, found.values())):
-        # Extracting is what puts lost objects back.
-        return {
-            day: manifest
-            for day, manifest in found.items()
-            if not any(damaged_objects(store, reading.table, Window.day(day), [manifest]))
-        }
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -204,22 +204,37 @@ def damaged_objects(
     store: ObjectStoreResource, table: SourceTable, window: Window, manifests: Iterable[Manifest]
 ) -> Iterator[str]:
     """What is wrong with the objects that the manifests name, one sentence each; from one listing of the window."""
-    listed = {
-        key: (size, etag)
-        for key, size, etag in store.listed(
-            f"{table.lake_prefix}/dt=",
-            start_after=f"{table.lake_prefix}/dt={window.first}",
-            until=f"{table.lake_prefix}/dt={window.end}",
-        )
-    }
+    listed = _listed(store, table, window)
     for manifest in manifests:
-        for item in manifest.objects:
-            if item.key not in listed:
-                yield f"object {item.key} is missing"
-            elif listed[item.key][0] != item.bytes:
-                yield f"object {item.key} has {listed[item.key][0]} bytes, its manifest says {item.bytes}"
-            elif listed[item.key][1] != item.etag:
-                yield f"object {item.key} is not the one that was written (checksum differs from its manifest)"
+        yield from _damage(manifest, listed)
+
+
+def intact_manifests(
+    store: ObjectStoreResource, table: SourceTable, window: Window, manifests: Mapping[dt.date, Manifest | None]
+) -> dict[dt.date, Manifest | None]:
+    """The manifests by day, None where an object of one is not there as it was written; from one listing."""
+    listed = _listed(store, table, window) if any(manifests.values()) else {}
+    return {
+        day: manifest if manifest and not any(_damage(manifest, listed)) else None
+        for day, manifest in manifests.items()
+    }
+
+
+def _listed(store: ObjectStoreResource, table: SourceTable, window: Window) -> dict[str, tuple[int, str]]:
+    """(bytes, ETag) of whatever lies in the window's partitions, by key."""
+    start, end = (f"{table.lake_prefix}/dt={day}" for day in (window.first, window.end))
+    listed = store.listed(f"{table.lake_prefix}/dt=", start_after=start, until=end)
+    return {key: (size, etag) for key, size, etag in listed}
+
+
+def _damage(manifest: Manifest, listed: Mapping[str, tuple[int, str]]) -> Iterator[str]:
+    for item in manifest.objects:
+        if item.key not in listed:
+            yield f"object {item.key} is missing"
+        elif listed[item.key][0] != item.bytes:
+            yield f"object {item.key} has {listed[item.key][0]} bytes, its manifest says {item.bytes}"
+        elif listed[item.key][1] != item.etag:
+            yield f"object {item.key} is not the one that was written (checksum differs from its manifest)"
 
 
 def _damaged(key: str, table: SourceTable, day: dt.date, found: str) -> ManifestDamaged:

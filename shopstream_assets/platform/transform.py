@@ -9,7 +9,7 @@ of the project less for every step.
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,10 +168,8 @@ def _build(
         # A table of which nothing was ever loaded is empty, not an error.
         for table in domain.tables:
             create_staging_table(session, warehouse.database, table, ())
-        if not full_refresh and (unaccounted := _unaccounted(context, cursor, warehouse, manifest)):
-            context.log.info(
-                f"Built anew from all of staging, as nothing says what they hold: {', '.join(unaccounted)}."
-            )
+        if not full_refresh and (unknown := unaccounted(cursor, warehouse, manifest, context.selected_asset_keys)):
+            context.log.info(f"Built anew from all of staging, as nothing says what they hold: {', '.join(unknown)}.")
             full_refresh = True
         # Closed, not left to the garbage collector: dbt ends with the step.
         arguments = dbt_arguments(selection, window, target, full_refresh)
@@ -195,13 +193,10 @@ def _build(
         raise LayerError(where, doing, Problem(" | ".join(failures[:5]), "correct the model or the rows it names."))
 
 
-def _unaccounted(
-    context: dg.AssetExecutionContext,
-    cursor: "SnowflakeCursor",
-    warehouse: WarehouseResource,
-    manifest: Mapping[str, Any],
+def unaccounted(
+    cursor: "SnowflakeCursor", warehouse: WarehouseResource, manifest: Mapping[str, Any], chosen: Set[dg.AssetKey]
 ) -> list[str]:
-    """The chosen incremental models of which the ledger has no line.
+    """Those of the chosen models that are incremental, and of which the ledger has no line.
 
     A table that was built by other means, or before there was a ledger, is nothing that a window could be added to.
     """
@@ -224,7 +219,7 @@ def _unaccounted(
         for node in manifest["nodes"].values()
         if node["resource_type"] == "model"
         and node["config"]["materialized"] == "incremental"
-        and translator.get_asset_key(node) in context.selected_asset_keys
+        and translator.get_asset_key(node) in chosen
         and node["name"] not in known
     ]
 

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
-from small_shop import DAYS
+from small_shop import DAYS, impatient
 from world import World
 
 from shopstream_assets.platform.resources.postgres import PostgresResource
@@ -23,7 +23,7 @@ def small_services(local_stack: Mapping[str, str]) -> Iterator[Services]:
         patch.setenv("SHOPSTREAM_START_DATE", first.isoformat())
         yield dataclasses.replace(
             Services.of("shopstream"),
-            source=PostgresResource(dsn=local_stack["SHOPSTREAM_POSTGRES_DSN"], schema_name=SCHEMA),
+            source=PostgresResource(dsn=impatient(local_stack["SHOPSTREAM_POSTGRES_DSN"]), schema_name=SCHEMA),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
     from mypy_boto3_s3 import S3Client
     from snowflake.connector import SnowflakeConnection
+
+    from shopstream_assets.platform.tables import SourceTable
 
 How = Literal["cancel", "kill", "hold"]
 # A paused act that has not come to its point, nor to its end, after so long hangs.
@@ -49,13 +51,15 @@ class Interruption:
 class Act:
     """A running act: counts the points that it passes, and stops at the one of its interruption.
 
-    `in_transaction` is whether a transaction of its own is open in the warehouse.
+    `in_transaction` is whether a transaction of its own is open in the warehouse, `reading` the turn that it has at
+    reading a table of the source, during which no other extraction of that table begins.
     """
 
     interruption: Interruption | None = None
     points: int = 0
     passed: list[str] = field(default_factory=list)
     in_transaction: bool = False
+    reading: str = ""
     held: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -117,8 +121,8 @@ class WatchedPostgres(PostgresResource):
     _act: Act = PrivateAttr(default_factory=Act)
 
     @contextmanager
-    def _transaction(self, *args: Any, **kwargs: Any) -> Iterator[Connection]:
-        with super()._transaction(*args, **kwargs) as connection:
+    def snapshot(self, tables: Iterable[SourceTable] = (), alone: str = "") -> Iterator[Connection]:
+        with super().snapshot(tables, alone) as connection:
             plain = connection.cursor
 
             def cursor(*args: Any, **kwargs: Any) -> Any:
@@ -128,7 +132,11 @@ class WatchedPostgres(PostgresResource):
                 return found
 
             connection.cursor = cursor  # type: ignore[method-assign]
-            yield connection
+            self._act.reading = alone
+            try:
+                yield connection
+            finally:
+                self._act.reading = ""
 
 
 class WatchedWarehouse(WarehouseResource):

@@ -8,23 +8,40 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NoReturn
 
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from interruption import Act, dbt_watched, watched
 
-from shopstream_assets.platform.change_sensor import look_for_changes
-from shopstream_assets.platform.changes import Cursor
+from shopstream_assets.platform.catch_up import keys_of, made_from
+from shopstream_assets.platform.change_sensor import Cursor, look_for_changes
+from shopstream_assets.platform.dbt_run import run_dbt
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.extraction import extract_to_lake
+from shopstream_assets.platform.layers import behind
+from shopstream_assets.platform.ledger import create_ledgers
+from shopstream_assets.platform.loading import load_from_lake
+from shopstream_assets.platform.manifest import published, read_manifests
 from shopstream_assets.platform.partitions import ONE_DAY, Window
 from shopstream_assets.platform.repair import ranges
 from shopstream_assets.platform.resources.warehouse import REPORTING
-from shopstream_assets.platform.source_assets import extract_to_lake, load_from_lake
+from shopstream_assets.platform.source_assets import asset_key
 from shopstream_assets.platform.staging import create_staging_table, staging_relation
-from shopstream_assets.platform.transform import FAILURE_EVENTS, built_manifest, dbt_arguments, run_dbt
+from shopstream_assets.platform.transform import (
+    FAILURE_EVENTS,
+    Translator,
+    built_manifest,
+    dbt_arguments,
+    parsed_project,
+    unaccounted,
+)
+from shopstream_assets.platform.verification import repeated_keys, staging_differences
 from shopstream_assets.shopstream.sales_comparison import compare_sales
 from shopstream_assets.shopstream.tables import TABLES
 from shopstream_assets.summary import Services
@@ -32,7 +49,7 @@ from shopstream_assets.summary import Services
 Layer = Literal["lake", "staging", "models"]
 LAYERS: tuple[Layer, ...] = ("lake", "staging", "models")
 # Whether staging steps and dbt wait for each other, as steps of one pool of Dagster's do.
-ONE_WRITER = False
+ONE_WRITER = True
 BY_NAME = {table.name: table for table in TABLES}
 ALL_TABLES = tuple(BY_NAME)
 
@@ -46,14 +63,18 @@ DOMAIN = Domain(name="shopstream", tables=TABLES, simulator=_no_simulator)
 
 @dataclass(frozen=True)
 class Request:
-    """Materialize tables in a layer over a window of days; for models, those that are made from the tables."""
+    """Materialize tables in a layer over a window of days; for models, those that are made from the tables.
+
+    `models` are models to build beyond them, with all that is made from those.
+    """
 
     layer: Layer
     tables: tuple[str, ...]
     window: Window
+    models: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.layer} of {', '.join(self.tables)} for {self.window}"
+        return f"{self.layer} of {', '.join((*self.tables, *self.models))} for {self.window}"
 
 
 Run = Sequence[Request]
@@ -65,16 +86,16 @@ class Platform:
 
     def __init__(self, services: Services, start: dt.date, with_models: bool) -> None:
         self.services, self.start, self.with_models = services, start, with_models
+        self.faults: dict[str, str] = {}
         self._writing = threading.Lock()
         self._remembered = Cursor()
-        self._to_follow: dict[tuple[Layer, str], set[dt.date]] = {}
 
     def materialize(self, request: Request, act: Act, full_refresh: bool = False) -> None:
         """Do what the assets' steps do. Raises Problem where they would fail."""
         if request.layer == "lake":
             services = watched(self.services, act)
             for name in request.tables:
-                extract_to_lake(services.source, services.store, BY_NAME[name], request.window)
+                extract_to_lake(services.source, services.store, BY_NAME[name], request.window, self.start)
         elif request.layer == "staging":
             services = watched(self.services, act)
             for name in request.tables:
@@ -84,33 +105,44 @@ class Platform:
             with self._writing:
                 self._build(request, act, full_refresh)
 
-    def done(self, run: Run, requests: Iterable[Request]) -> None:
-        """Note which requests of a run were carried out: the automation conditions look at that."""
-        targeted = {request.layer for request in run}
-        for request in requests:
-            following = LAYERS[LAYERS.index(request.layer) + 1 :][:1]
-            for layer in set(following) - targeted:
-                for table in request.tables:
-                    self._to_follow.setdefault((layer, table), set()).update(request.window.days)
-
     def ask(self) -> list[Run]:
-        """What automation would launch now, an hour after it looked for the last time."""
-        self._remembered.audited_at = self._remembered.looked_back_at = None
-        self._remembered.asked = {}
+        """What the sensors would launch now, long after they asked for the last time, and with an audit due.
+
+        That of changes asks first; where it asks for nothing, the one that lets the layers catch up. What is wrong
+        with single tables is left in `faults`.
+        """
         now = dt.datetime.now(dt.UTC)
-        everything = Window(self.start, now.date() + ONE_DAY)
-        changed, absent = look_for_changes(
+        everything = Window.seen_at(self.start, now.date() + ONE_DAY, now)
+        self._remembered.audited_at = None
+        self._remembered.rest_until = {}
+        for memory in self._remembered.tables.values():
+            memory.asked = {}
+        found = look_for_changes(
             DOMAIN, self.services.source, self.services.store, self._remembered, everything, now, set
         )
-        assert not absent
+        self.faults = found.faults
         runs: list[Run] = []
-        for window in _stretches(changed):
-            tables = tuple(sorted({table for day in window.days for table in changed[day]}))
+        for window in _stretches(found.changes, now):
+            tables = tuple(sorted({table for day in window.days for table in found.changes[day]}))
             runs.append([Request(layer, tables, window) for layer in LAYERS])
-        for (layer, table), days in self._to_follow.items():
-            following = LAYERS[LAYERS.index(layer) :]
-            runs += [[Request(each, (table,), window) for each in following] for window in _stretches(days)]
-        self._to_follow.clear()
+        return runs or self._catch_up(everything, now)
+
+    def _catch_up(self, everything: Window, now: dt.datetime) -> list[Run]:
+        found = behind(
+            self.services.store,
+            self.services.warehouse,
+            TABLES,
+            made_from(_graph(), DOMAIN) if self.with_models else {},
+            everything,
+        )
+        wanted = keys_of(found, _graph(), DOMAIN) if found else {}
+        runs: list[Run] = []
+        for window in _stretches(wanted, now):
+            keys = sorted({tuple(key.path) for day in window.days for key in wanted[day]})
+            tables = tuple(name for _, layer, name in keys if layer == "staging")
+            models = tuple(name for _, layer, name in keys if layer != "staging")
+            staging = [Request("staging", tables, window)] if tables else []
+            runs.append([*staging, Request("models", tables, window, models)])
         return runs
 
     def reset_warehouse(self) -> None:
@@ -121,6 +153,7 @@ class Platform:
                 cursor.execute(f"create schema {self.services.warehouse.database}.{schema}")
             for table in TABLES:
                 create_staging_table(session, self.services.warehouse.database, table, ())
+            create_ledgers(session, self.services.warehouse.database)
 
     def staged_state(self, tables: Collection[str]) -> Mapping[str, list[dict[str, Any]]]:
         """The state that staging's log says each table is in: the row of the newest snapshot of every key.
@@ -150,17 +183,55 @@ class Platform:
         told = [f"{date}: {found.expected(date)}, the mart {found.mart.get(date)}" for date in found.differing]
         return "; ".join(told) or None
 
+    def staging_checks(self) -> list[str]:
+        """What the blocking checks of staging find wrong, over all days."""
+        now = dt.datetime.now(dt.UTC)
+        window, told = Window.seen_at(self.start, now.date() + ONE_DAY, now), []
+        with self.services.warehouse.connection(REPORTING) as session:
+            for table in TABLES:
+                etags = published(self.services.store, table, window)
+                manifests = read_manifests(self.services.store, table, window.days)
+                database = self.services.warehouse.database
+                differing = staging_differences(session, database, table, window, manifests, etags)
+                told += [f"{table.name}: {line}" for line in differing]
+                repeated = repeated_keys(session, database, table, window)
+                told += [f"{table.name}: {day} repeats keys in {rows} rows" for day, rows in repeated.items()]
+        return told
+
     def _build(self, request: Request, act: Act, full_refresh: bool) -> None:
-        built_manifest()
+        warehouse, manifest = self.services.warehouse, built_manifest()
         selection = [f"source:shopstream.{BY_NAME[name].staging_table}+" for name in request.tables]
+        selection += [f"{name}+" for name in request.models]
+        if not full_refresh:
+            with warehouse.connection(REPORTING) as session, session.cursor() as cursor:
+                full_refresh = bool(unaccounted(cursor, warehouse, manifest, _chosen(request)))
         failures = []
         with tempfile.TemporaryDirectory(prefix="dbt-") as target, dbt_watched(act):
-            arguments = ["--quiet", *dbt_arguments(selection, request.window, target)]
-            for event in run_dbt([*arguments, *(["--full-refresh"] if full_refresh else [])]):
+            arguments = ["--quiet", *dbt_arguments(selection, request.window, target, full_refresh)]
+            for event in run_dbt(arguments, parsed_project().parsed, warehouse):
                 if event["info"]["name"] in FAILURE_EVENTS:
                     failures.append(" ".join(event["info"]["msg"].split()))
         if failures:
             raise Problem(" | ".join(failures[:5]), "correct the model or the rows it names.")
+
+
+@cache
+def _graph() -> BaseAssetGraph:
+    from shopstream_assets.shopstream.definitions import defs
+
+    return defs.resolve_asset_graph()
+
+
+def _chosen(request: Request) -> Set[dg.AssetKey]:
+    """The assets of the models that a request builds."""
+    by_name = {
+        node["name"]: Translator().get_asset_key(node)
+        for node in built_manifest()["nodes"].values()
+        if node["resource_type"] == "model"
+    }
+    staging = {asset_key(DOMAIN.name, "staging", name) for name in request.tables}
+    named = dg.AssetSelection.assets(*staging, *(by_name[name] for name in request.models))
+    return named.downstream().resolve(_graph()) - staging
 
 
 def _state(table: str, log: list[dict[str, Any]], columns: list[str], cursor: str) -> list[dict[str, Any]]:
@@ -187,7 +258,10 @@ def _state(table: str, log: list[dict[str, Any]], columns: list[str], cursor: st
     return state
 
 
-def _stretches(days: Iterable[dt.date]) -> list[Window]:
+def _stretches(days: Iterable[dt.date], now: dt.datetime) -> list[Window]:
     """Days in a row, as windows."""
     spans = ranges(str(day) for day in sorted(days))
-    return [Window(dt.date.fromisoformat(first), dt.date.fromisoformat(last) + ONE_DAY) for first, last in spans]
+    return [
+        Window.seen_at(dt.date.fromisoformat(first), dt.date.fromisoformat(last) + ONE_DAY, now)
+        for first, last in spans
+    ]

@@ -43,6 +43,11 @@ LOCK_TIMEOUT_MS = 200
 _REFUSED = (psycopg.errors.LockNotAvailable, psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)
 
 
+def impatient(dsn: str) -> str:
+    """The libpq URI of a platform that waits for one second for a lock of the shop; else it would for two minutes."""
+    return f"{dsn}{'&' if '?' in dsn else '?'}options=-c%20lock_timeout%3D1s"
+
+
 class SmallShop:
     """The shop's database, seen by its owner. All operations commit at once, except those `within` a transaction."""
 
@@ -71,10 +76,11 @@ class SmallShop:
             self._run(None, "alter table {table} alter column {cursor} drop not null", table.name)
 
     def fill(self) -> None:
-        """KEYS rows in each table, over all days."""
+        """KEYS rows in each table, over all days; rows that are there as they should be are not touched."""
         for table, count in KEYS.items():
             for key in range(1, count + 1):
-                self.put(table, key, at=f"-{(key * 5 + len(table)) % DAYS} {TIMES[key % 2 + 1]}", variant=key)
+                at = f"-{(key * 5 + len(table)) % DAYS} {TIMES[key % 2 + 1]}"
+                self._put(None, table, key, at, key, "where {old} is distinct from {new}")
 
     @property
     def days(self) -> Window:
@@ -104,16 +110,21 @@ class SmallShop:
 
     def put(self, table: str, key: int, at: str, variant: int = 0, within: str | None = None) -> None:
         """Insert the row or replace all of it."""
+        self._put(within, table, key, at, variant)
+
+    def _put(self, within: str | None, table: str, key: int, at: str, variant: int, condition: str = "") -> None:
         values = self.row(table, key, variant) | {BY_NAME[table].cursor: self.moment(at)}
+        names = [sql.Identifier(name) for name in values]
         self._run(
             within,
-            "insert into {table} ({names}) values ({values}) on conflict (id) do update set {assignments}",
+            "insert into {table} as present ({names}) values ({values}) "
+            "on conflict (id) do update set {assignments} " + condition,
             table,
-            names=sql.SQL(", ").join(map(sql.Identifier, values)),
+            names=sql.SQL(", ").join(names),
             values=sql.SQL(", ").join(map(sql.Literal, values.values())),
-            assignments=sql.SQL(", ").join(
-                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in values
-            ),
+            assignments=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in names),
+            old=sql.SQL("({})").format(sql.SQL(", ").join(sql.SQL("present.{}").format(name) for name in names)),
+            new=sql.SQL("({})").format(sql.SQL(", ").join(sql.SQL("excluded.{}").format(name) for name in names)),
         )
 
     def edit_quietly(self, table: str, key: int, variant: int, within: str | None = None) -> None:

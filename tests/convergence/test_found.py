@@ -165,6 +165,23 @@ def test_a_lost_object_is_put_back(staged_world: World) -> None:
     staged_world.rest()
 
 
+def test_objects_that_are_lost_before_they_are_staged_are_put_back(staged_world: World) -> None:
+    staged_world.put("orders", 3, at="-3 06:00", variant=3)
+    staged_world.materialize(["orders"], first=3, last=3, layers=["lake"])
+    staged_world.lose_object("orders", back=3, what="objects")
+    staged_world.rest()
+
+
+def test_a_lost_object_with_older_versions_is_no_longer_named_when_its_day_is_extracted(staged_world: World) -> None:
+    staged_world.put("orders", 3, at="-3 06:00", variant=3)
+    staged_world.rest()
+    staged_world.move_cursor("orders", 3, to="-1 06:00")
+    staged_world.rest()
+    staged_world.lose_object("orders", back=3, what="objects")
+    staged_world.put("orders", 9, at="-3 06:00", variant=3)
+    staged_world.rest()
+
+
 def test_a_lost_manifest_is_put_back(staged_world: World) -> None:
     staged_world.put("orders", 3, at="-3 06:00", variant=3)
     staged_world.lose_object("orders", back=3, what="manifest")

@@ -42,14 +42,14 @@ def services() -> Iterator[tuple[Services, Forge]]:
     with tempfile.TemporaryDirectory(prefix="torture-") as folder, stack.running(Path(folder)) as variables:
         os.environ.update(variables)
         from kill import Forge
-        from small_shop import DAYS
+        from small_shop import DAYS, impatient
 
         first = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS - 1)
         os.environ["SHOPSTREAM_START_DATE"] = first.isoformat()
         from shopstream_assets.platform.resources.postgres import PostgresResource
         from shopstream_assets.summary import Services
 
-        source = PostgresResource(dsn=variables["SHOPSTREAM_POSTGRES_DSN"], schema_name="small_shop")
+        source = PostgresResource(dsn=impatient(variables["SHOPSTREAM_POSTGRES_DSN"]), schema_name="small_shop")
         with Forge() as forge:
             yield dataclasses.replace(Services.of("shopstream"), source=source), forge
 
