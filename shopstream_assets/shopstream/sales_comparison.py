@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -121,11 +122,10 @@ def compare_sales(
     """
     now = dt.datetime.now(dt.UTC)
     everything = Window.seen_at(min(start, now.date()), now.date() + ONE_DAY, now)
-    with (
-        source.snapshot(TABLES) as connection,
-        warehouse.connection(REPORTING) as session,
-    ):
+    with source.snapshot(TABLES) as connection, ExitStack() as stack:
+        # Where it stands is asked before anything else can happen.
         snapshot = current_snapshot(connection)
+        session = stack.enter_context(warehouse.connection(REPORTING))
         _refuse_missing(session, warehouse.database)
         shop = _Shop(connection, source.schema_name, everything, window)
         mart = _Mart(session, warehouse.database, window)
