@@ -153,10 +153,7 @@ def main(rows: int, minutes: float) -> None:
             connection.execute("vacuum analyze orders")
         now = dt.datetime.now(dt.UTC)
         everything = Window.seen_at(now.date() - ONE_DAY * DAYS, now.date() + ONE_DAY, now)
-        print(
-            f"{rows:,} orders over {DAYS} days, {CHANGES_PER_MINUTE} changes a minute, {os.cpu_count()} cores",
-            flush=True,
-        )
+        print(f"{rows:,} orders over {DAYS} days, {CHANGES_PER_MINUTE} changes a minute, {os.cpu_count()} cores")
         extract_to_lake(reader, store, ORDERS, everything)
         source, end = Source(dsn), threading.Event()
         looks, extractions, kept_up = Spent(), Spent(), Spent()

@@ -7,7 +7,7 @@ import dagster as dg
 
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.refresh import DAY_TAG, SPAN_TAGS
+from shopstream_assets.platform.refresh import DAY_TAG, ON_A_CLOCK, SPAN_TAGS
 from shopstream_assets.platform.repair import ranges, spans
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
 from shopstream_assets.platform.resources.postgres import PostgresResource
@@ -58,7 +58,7 @@ def equals_the_source(
 @dg.asset_check(
     asset=SALES,
     # It reads whole tables: no sensor asks for it with a refresh.
-    metadata={"shopstream/on_a_clock": True},
+    metadata=ON_A_CLOCK,
     description="Orders and net revenue of every order date equal those computed directly in Postgres, to the cent, "
     "but for what is in quarantine. Warns of dates on which the source has moved on from the lake, as by deletes.",
 )
