@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, S
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal, NoReturn
 
 import dagster as dg
@@ -108,8 +110,9 @@ class Platform:
     def ask(self) -> list[Run]:
         """What the sensors would launch now, long after they asked for the last time, and with an audit due.
 
-        That of changes asks first; where it asks for nothing, the one that lets the layers catch up. What is wrong
-        with single tables is left in `faults`.
+        That of changes asks first; where it asks for nothing, the one that lets the layers catch up; where that asks
+        for nothing either, whole tables are reconciled with the source. What is wrong with single tables is left in
+        `faults`.
         """
         now = dt.datetime.now(dt.UTC)
         everything = Window.seen_at(self.start, now.date() + ONE_DAY, now)
@@ -125,7 +128,18 @@ class Platform:
         for window in _stretches(found.changes, now):
             tables = tuple(sorted({table for day in window.days for table in found.changes[day]}))
             runs.append([Request(layer, tables, window) for layer in LAYERS])
-        return runs or self._catch_up(everything, now)
+        return runs or self._catch_up(everything, now) or self._reconcile(everything, now)
+
+    def _reconcile(self, everything: Window, now: dt.datetime) -> list[Run]:
+        if find_spec("shopstream_assets.platform.reconcile") is None:
+            return []
+        reconcile = import_module("shopstream_assets.platform.reconcile").reconcile
+        runs: list[Run] = []
+        for table in TABLES:
+            found = reconcile(self.services.source, self.services.store, self.services.warehouse, table, everything)
+            for window in _stretches(found.days, now):
+                runs.append([Request(layer, (table.name,), window) for layer in LAYERS])
+        return runs
 
     def _catch_up(self, everything: Window, now: dt.datetime) -> list[Run]:
         found = behind(

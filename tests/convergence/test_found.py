@@ -188,6 +188,17 @@ def test_a_lost_manifest_is_put_back(staged_world: World) -> None:
     staged_world.rest()
 
 
+def test_a_row_that_is_deleted_while_nothing_in_the_lake_knows_of_it_is_gone(staged_world: World) -> None:
+    staged_world.put("orders", 3, at="-3 06:00", variant=3)
+    staged_world.rest()
+    staged_world.put("orders", 3, at="-1 06:00", variant=4)
+    staged_world.rest()
+    staged_world.delete("orders", 3)
+    for what in ("manifest", "objects"):
+        staged_world.lose_object("orders", back=1, what=what)
+    staged_world.rest()
+
+
 # What core and marts make of it. These tests share a world: each has rows of its own.
 
 
