@@ -176,10 +176,8 @@ def main(rows: int, minutes: float) -> None:
     factor = HOUR / (60 * minutes)
     print("| what | times an hour | CPU s an hour | rows read an hour |\n|---|---:|---:|---:|")
     print(f"| looks of the change sensor | {looks.times * factor:,.0f} | {looks.cpu * factor:,.1f} | |")
-    print(
-        f"| extractions of the days that changed | {extractions.times * factor:,.0f} | {extractions.cpu * factor:,.1f} | "
-        f"{kept_up.rows * factor:,.0f} with the looks |"
-    )
+    told = f"{extractions.times * factor:,.0f} | {extractions.cpu * factor:,.1f} | {kept_up.rows * factor:,.0f}"
+    print(f"| extractions of the days that changed | {told} with the looks |")
     for name, spent, times in (
         ("the audit", audit, 1.0),
         ("fingerprints of all days, once a day", history, 1 / 24),
