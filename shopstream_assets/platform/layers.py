@@ -18,6 +18,9 @@ from shopstream_assets.platform.resources.object_store import ObjectStoreResourc
 from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
 from shopstream_assets.platform.tables import SourceTable
 
+# Snowflake's code for an object that is not there, or not for this role.
+DOES_NOT_EXIST = 2003
+
 
 @dataclass
 class Behind:
@@ -47,20 +50,28 @@ def behind(
 
     One listing per table and two small queries. Raises ServiceError when a service does not answer.
     """
+    from snowflake.connector.errors import ProgrammingError
+
     found = Behind(etags={table.name: published(store, table, window) for table in tables})
     names = [table.name for table in tables]
-    with warehouse.connection(REPORTING) as session:
-        create_ledgers(session, warehouse.database)
-        with session.cursor() as cursor:
+    with warehouse.connection(REPORTING) as session, session.cursor() as cursor:
+        try:
             loaded = loaded_partitions(cursor, warehouse.database, names)
-            for name, etags in found.etags.items():
-                days = {day for day, etag in etags.items() if day not in loaded[name] or loaded[name][day].etag != etag}
-                if days:
-                    found.staging[name] = days
-            pairs = sorted((model, table) for model, made_from in models.items() for table in made_from)
-            if pairs:
-                cursor.execute(
-                    f"""
+            cursor.execute(f"select 1 from {built_relation(warehouse.database)} limit 0")
+        except ProgrammingError as error:
+            if error.errno != DOES_NOT_EXIST:
+                raise
+            # Only where there are none: every look would be a write otherwise.
+            create_ledgers(session, warehouse.database)
+            loaded = loaded_partitions(cursor, warehouse.database, names)
+        for name, etags in found.etags.items():
+            days = {day for day, etag in etags.items() if day not in loaded[name] or loaded[name][day].etag != etag}
+            if days:
+                found.staging[name] = days
+        pairs = sorted((model, table) for model, made_from in models.items() for table in made_from)
+        if pairs:
+            cursor.execute(
+                f"""
                     select pairs.model_name, loaded.partition_date
                     from {loaded_relation(warehouse.database)} as loaded
                     inner join (
@@ -78,8 +89,8 @@ def behind(
                         and loaded.partition_date < %s::date
                     group by pairs.model_name, loaded.partition_date
                     """,
-                    [*(name for pair in pairs for name in pair), str(window.first), str(window.end)],
-                )
-                for model, day in cursor.fetchall():
-                    found.models.setdefault(model, set()).add(day)
+                [*(name for pair in pairs for name in pair), str(window.first), str(window.end)],
+            )
+            for model, day in cursor.fetchall():
+                found.models.setdefault(model, set()).add(day)
     return found
