@@ -56,11 +56,12 @@ def services() -> Iterator[tuple[Services, Forge]]:
 
 @dataclasses.dataclass
 class Figures:
-    """What was run: sequences, the steps taken by kind, and how long they took."""
+    """What was run: sequences, the steps taken by kind, the acts that were cut by how, and how long they took."""
 
     sequences: int = 0
     failed: int = 0
     steps: Counter[str] = dataclasses.field(default_factory=Counter)
+    cuts: Counter[str] = dataclasses.field(default_factory=Counter)
     refused: int = 0
     seconds: float = 0
 
@@ -68,7 +69,8 @@ class Figures:
         each = ", ".join(f"{name} {count}" for name, count in self.steps.most_common())
         return (
             f"{self.sequences} sequences, {sum(self.steps.values())} steps in {self.seconds:.0f} s; "
-            f"{self.failed} sequences failed; {self.refused} acts were cut or refused.\n  steps: {each}"
+            f"{self.failed} sequences failed; {self.cuts['cancel']} acts were cancelled, {self.cuts['kill']} killed "
+            f"and {self.cuts['hold']} held; {self.refused} ended early.\n  steps: {each}"
         )
 
 
@@ -94,9 +96,11 @@ def search(
     def on_end(world: World) -> None:
         figures.sequences += 1
         figures.steps.update(name for name, *_ in world.steps)
+        figures.cuts.update(world.cuts)
         figures.refused += len(world.told)
-        if figures.sequences % 20 == 0:
-            print(f"... {figures.sequences} sequences, {figures.failed} failed", flush=True)
+        if figures.sequences % 10 == 0:
+            seconds = time.monotonic() - started
+            print(f"... {figures.sequences} sequences in {seconds:.0f} s, {figures.failed} failed", flush=True)
 
     class Tortured(Machine if with_models else StagingMachine):  # type: ignore[misc]
         kills = True

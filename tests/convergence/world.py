@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec
@@ -72,6 +73,8 @@ class World:
         self.with_models = with_models
         self.steps: list[Step] = []
         self.told: list[str] = []
+        # How many acts came to the point where they were to be cancelled, killed or held.
+        self.cuts: Counter[How] = Counter()
         self.points = 0
         self.is_at_rest = False
         self._inside = False
@@ -319,6 +322,8 @@ class World:
         except (Problem, Cancelled) as error:
             told = f"{type(error).__name__}: {error}"
             self.told.append(told)
+            if isinstance(error, Cancelled):
+                self.cuts["cancel"] += 1
         finally:
             self.points = max(self.points, act.points)
         after = self.platform.staged_state(staged)
@@ -357,6 +362,7 @@ class World:
             raise TimeoutError(
                 f"an act neither came to its point {interruption.at} nor ended: {started.act.passed[-3:]}"
             )
+        self.cuts["hold"] += started.act.points > interruption.at
         self._held[name] = started
 
     def _let_go(self, held: Held) -> None:
@@ -391,7 +397,7 @@ class World:
     def _kill(self, run: Run, at: int, full_refresh: bool) -> None:
         assert self.forge, "a world without a forge has no process to kill"
         self._make_way(run)
-        self.forge.kill(self.services, self.shop.start, run, at, full_refresh)
+        self.cuts["kill"] += self.forge.kill(self.services, self.shop.start, run, at, full_refresh)
 
     def _empty_bucket(self) -> None:
         store = self.services.store
