@@ -21,6 +21,10 @@ def small_services(local_stack: Mapping[str, str]) -> Iterator[Services]:
     with pytest.MonkeyPatch.context() as patch:
         first = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS - 1)
         patch.setenv("SHOPSTREAM_START_DATE", first.isoformat())
+        # The tests of dbt leave the environment of a warehouse of their own.
+        for name, value in local_stack.items():
+            if name.startswith(("SNOWFLAKE_", "AWS_")):
+                patch.setenv(name, value)
         yield dataclasses.replace(
             Services.of("shopstream"),
             source=PostgresResource(dsn=impatient(local_stack["SHOPSTREAM_POSTGRES_DSN"]), schema_name=SCHEMA),

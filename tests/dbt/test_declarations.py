@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from source_declarations import LOG_COLUMNS, SOURCES_FILE, source_yaml, sources_yaml
+from source_declarations import SOURCES_FILE, source_yaml, sources_yaml
 
+from shopstream_assets.platform.staging import ADDED_COLUMNS
 from shopstream_assets.platform.tables import SourceTable
 from shopstream_assets.shopstream.tables import TABLES
 
@@ -31,7 +32,7 @@ def test_every_declared_table_is_a_dbt_source_with_the_same_columns(table: Sourc
 
     types = {column["name"]: column["data_type"] for column in entry["columns"]}
     expected = {column.name: column.type.snowflake for column in table.columns}
-    expected |= {name: data_type for name, data_type, _ in LOG_COLUMNS}
+    expected |= ADDED_COLUMNS
     assert types == expected, (
         f"{table.staging_table} differs from its declaration; it should read\n\n{source_yaml(table)}"
     )

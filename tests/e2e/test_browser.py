@@ -83,7 +83,8 @@ def test_a_visitor_sees_the_layers_from_left_to_right_launches_a_partition_by_cl
     page.get_by_text("View", exact=True).first.click()
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=RUN_SECONDS * 1000)
     runs = running.ask("{ runsOrError { ... on Runs { results { status assetSelection { path } } } } }")["runsOrError"]
-    assert runs["results"] == [
+    # Other tests of the session leave runs without assets in the same storage.
+    assert [run for run in runs["results"] if run["assetSelection"]] == [
         {"status": "SUCCESS", "assetSelection": [{"path": ["shopstream", "postgres", "crm_contacts"]}]}
     ]
 

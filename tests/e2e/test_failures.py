@@ -14,6 +14,7 @@ from store import RUN_SECONDS, Run, Store
 from shopstream_assets.embedded.driver import FINISHED, wait_for
 from shopstream_assets.platform.resources.warehouse import LOADING, REPORTING
 from shopstream_assets.platform.storage import WAREHOUSE_POOL
+from shopstream_assets.platform.tables import quoted
 from shopstream_assets.summary import Services
 
 LAYERS = ("postgres", "lake", "staging", "dbt")
@@ -108,7 +109,8 @@ def held_up(layer: str) -> Iterator[None]:
     services = Services.of("shopstream")
     if layer == "lake":
         with services.source.transaction() as connection, connection.cursor() as cursor:
-            cursor.execute(f"lock table {HELD_UP_AT[layer]} in access exclusive mode")
+            schema = quoted(services.source.schema_name)
+            cursor.execute(f"lock table {schema}.{HELD_UP_AT[layer]} in access exclusive mode")
             yield
         return
     with services.warehouse.connection(LOADING) as session, session.cursor() as cursor:

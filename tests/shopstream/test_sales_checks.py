@@ -107,6 +107,10 @@ def told(found: dg.AssetCheckEvaluation) -> dict[str, object]:
 def shop(local_stack: Mapping[str, str], services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """Everything refreshed, an order that is no number among the rest."""
     monkeypatch.setenv("SHOPSTREAM_START_DATE", FIRST.isoformat())
+    # The tests of dbt leave the environment of a warehouse of their own.
+    for name, value in local_stack.items():
+        if name.startswith(("SNOWFLAKE_", "AWS_")):
+            monkeypatch.setenv(name, value)
     source = PostgresResource(dsn=services.source.dsn, schema_name=SCHEMA)
     # dbt's manifest is that of the stack's own database.
     found = Shop(dataclasses.replace(services, source=source, warehouse=Services.of("shopstream").warehouse))
