@@ -4,6 +4,9 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 
+# Not left to its plugin, which imports it at the end of a session: Python 3.11.7 fails to compile it there when a
+# finalizer compiles something meanwhile.
+import hypothesis  # noqa: F401
 import pytest
 
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
