@@ -12,7 +12,7 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from pydantic import BaseModel
 
-from shopstream_assets.platform.changes import Asked
+from shopstream_assets.platform.asked import Asked
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.layers import Behind, behind
@@ -124,13 +124,11 @@ def due(found: Behind, wanted: Wanted, memory: Memory, now: dt.datetime, taken: 
     now_due = {}
     for day, keys in wanted.items():
         digest, before = _digest(found, day, keys), asked.get(day)
-        is_same = before is not None and before.digest == digest
-        if day in taken or (before is not None and is_same and now < before.again_at):
+        if day in taken or (before is not None and before.waits(digest, now)):
             if before is not None:
                 memory.asked[day] = before
             continue
-        attempt = before.attempt + 1 if before is not None and is_same else 0
-        memory.asked[day] = Asked(digest=digest, at=now, attempt=attempt)
+        memory.asked[day] = Asked.after(before, digest, now)
         now_due[day] = set(keys)
     return now_due
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, field_serializer, field_validator
 
+from shopstream_assets.platform.asked import Asked
 from shopstream_assets.platform.extract import (
     CLOCKS_DIFFER,
     EMPTY,
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from adbc_driver_manager.dbapi import Connection
 
-# A day that was asked for and still differs is asked for again after this time, each time twice as late: its run failed
-# or was lost.
-ASK_AGAIN_AFTER = dt.timedelta(minutes=10)
-ASK_AGAIN_AT_THE_LATEST = dt.timedelta(hours=6)
 # Days with more rows than this are taken again without comparing row by row.
 COMPARE_ROWS = 1_000_000
 # Errors of one table's query that say nothing of the others: a syntax error or missing right or relation, a value, a
@@ -53,19 +50,6 @@ DIGEST = 8
 
 Days = dict[dt.date, set[str]]
 """Day -> tables."""
-
-
-class Asked(BaseModel):
-    """A day that was asked for: how the source looked then, when, and how often before that."""
-
-    digest: str
-    at: dt.datetime
-    attempt: int = 0
-
-    @property
-    def again_at(self) -> dt.datetime:
-        """When to ask again if nothing has changed."""
-        return self.at + min(ASK_AGAIN_AFTER * 2**self.attempt, ASK_AGAIN_AT_THE_LATEST)
 
 
 class TableMemory(BaseModel):
@@ -213,9 +197,8 @@ def differing_days(
             if not _has_arrivals(connection, schema, store, table, manifest, fingerprint):
                 memory.settled[day] = digests[day]
                 continue
-        attempt = before.attempt + 1 if before and before.digest == digests[day] else 0
         memory.settled.pop(day, None)
-        memory.asked[day] = Asked(digest=digests[day], at=now, attempt=attempt)
+        memory.asked[day] = Asked.after(before, digests[day], now)
         differing.add(day)
     return differing
 
@@ -289,7 +272,7 @@ def _keys_in_lake(store: ObjectStoreResource, table: SourceTable, manifest: Mani
 def _is_open(memory: TableMemory, day: dt.date, digest: str, now: dt.datetime) -> bool:
     """Whether a day must be compared with the lake: it is new, it changed, or what was asked for is overdue."""
     if asked := memory.asked.get(day):
-        return asked.digest != digest or now >= asked.again_at
+        return not asked.waits(digest, now)
     return memory.settled.get(day) != digest
 
 

@@ -24,6 +24,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._core.storage.event_log.base import EventLogRecord
 from pydantic import BaseModel
 
+from shopstream_assets.platform.asked import Asked
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.freshness import CHECK, Ages, Freshness, SourceFreshness, freshness, source_freshness
 from shopstream_assets.platform.refresh import run_request
@@ -35,29 +36,7 @@ from shopstream_assets.platform.source_checks import FRESH, FROM_THE_FUTURE
 
 INTERVAL_SECONDS = 30
 LOOK_EVERY = dt.timedelta(minutes=10)
-# What was asked for and is still missing is asked for again after this time, each time twice as late.
-ASK_AGAIN_AFTER = dt.timedelta(minutes=10)
-ASK_AGAIN_AT_THE_LATEST = dt.timedelta(hours=6)
 ASKED_BY = {"shopstream/asked_by": "freshness"}
-
-
-class Asked(BaseModel):
-    """What was asked for: the days, when, and how often before that."""
-
-    days: str
-    at: dt.datetime
-    attempt: int = 0
-
-    @property
-    def again_at(self) -> dt.datetime:
-        """When to ask again if the days are still missing."""
-        return self.at + min(ASK_AGAIN_AFTER * 2**self.attempt, ASK_AGAIN_AT_THE_LATEST)
-
-    def __str__(self) -> str:
-        return (
-            f"Its refresh was asked for at {self.at:%H:%M} UTC (request {self.attempt + 1}); if that fails, again "
-            f"after {self.again_at:%H:%M}."
-        )
 
 
 class Memory(BaseModel):
@@ -164,10 +143,9 @@ def ask(
             continue
         name, days = key.to_user_string(), spans(map(str, state.missing))
         before = memory.asked.get(name)
-        same = before is not None and before.days == days
-        if before is not None and same and now < before.again_at:
+        if before is not None and before.waits(days, now):
             continue
-        memory.asked[name] = Asked(days=days, at=now, attempt=before.attempt + 1 if before is not None and same else 0)
+        memory.asked[name] = Asked.after(before, days, now)
         wanted[key] = state.missing
     return wanted
 
@@ -220,7 +198,9 @@ def _days(wanted: Wanted, key: dg.AssetKey) -> str:
 
 
 def _waiting(memory: Memory) -> str:
-    waiting = [f"{name} {asked.days}, again after {asked.again_at:%H:%M} UTC" for name, asked in memory.asked.items()]
+    waiting = [
+        f"{name} {asked.content}, again after {asked.again_at:%H:%M} UTC" for name, asked in memory.asked.items()
+    ]
     return f" Already asked for: {'; '.join(waiting)}." if waiting else ""
 
 

@@ -8,8 +8,8 @@ import pytest
 from bad_input import FIRST, LINES, Spoiled
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 
+from shopstream_assets.platform.asked import ASK_AGAIN_AFTER
 from shopstream_assets.platform.catch_up import Memory, catch_up_sensor
-from shopstream_assets.platform.changes import ASK_AGAIN_AFTER
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.ledger import built_relation, loaded_relation
 from shopstream_assets.platform.manifest import Manifest

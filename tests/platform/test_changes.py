@@ -8,9 +8,9 @@ import dagster as dg
 import psycopg
 import pytest
 
+from shopstream_assets.platform.asked import ASK_AGAIN_AFTER
 from shopstream_assets.platform.change_sensor import Cursor, change_sensor
 from shopstream_assets.platform.changes import (
-    ASK_AGAIN_AFTER,
     Days,
     Found,
     TableMemory,

@@ -15,6 +15,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 from dagster._core.storage.dagster_run import DagsterRunStatus
 
+from shopstream_assets.platform.asked import ASK_AGAIN_AT_THE_LATEST
 from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.freshness import (
     CHECK,
@@ -27,7 +28,6 @@ from shopstream_assets.platform.freshness import (
     with_policy,
 )
 from shopstream_assets.platform.freshness_sensor import (
-    ASK_AGAIN_AT_THE_LATEST,
     ASKED_BY,
     Memory,
     Verdict,
