@@ -17,18 +17,17 @@ SCHEMA = "small_shop"
 
 
 @pytest.fixture(scope="session")
-def small_services(local_stack: Mapping[str, str]) -> Iterator[Services]:
-    with pytest.MonkeyPatch.context() as patch:
-        first = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS - 1)
-        patch.setenv("SHOPSTREAM_START_DATE", first.isoformat())
-        # The tests of dbt leave the environment of a warehouse of their own.
-        for name, value in local_stack.items():
-            if name.startswith(("SNOWFLAKE_", "AWS_")):
-                patch.setenv(name, value)
-        yield dataclasses.replace(
-            Services.of("shopstream"),
-            source=PostgresResource(dsn=impatient(local_stack["SHOPSTREAM_POSTGRES_DSN"]), schema_name=SCHEMA),
-        )
+def small_services(local_stack: Mapping[str, str]) -> Services:
+    return dataclasses.replace(
+        Services.of("shopstream"),
+        source=PostgresResource(dsn=impatient(local_stack["SHOPSTREAM_POSTGRES_DSN"]), schema_name=SCHEMA),
+    )
+
+
+@pytest.fixture(autouse=True)
+def start_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS - 1)
+    monkeypatch.setenv("SHOPSTREAM_START_DATE", first.isoformat())
 
 
 @pytest.fixture(scope="session")

@@ -235,21 +235,21 @@ def manifest(scratch: Path) -> Manifest:
 
 
 @pytest.fixture(scope="session")
-def shared_warehouse(warehouse_port: int, manifest: Manifest, scratch: Path) -> Iterator[Warehouse]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SNOWFLAKE_ACCOUNT", "local")
-        patch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
-        patch.setenv("SNOWFLAKE_PORT", str(warehouse_port))
-        patch.setenv("SNOWFLAKE_PROTOCOL", "http")
-        patch.setenv("SNOWFLAKE_USER", "tester")
-        patch.setenv("SNOWFLAKE_PASSWORD", "x")
-        patch.setenv("SNOWFLAKE_DATABASE", DATABASE)
-        patch.setenv("SHOPSTREAM_START_DATE", "2026-03-01")
-        yield Warehouse(warehouse_port, manifest, scratch)
+def shared_warehouse(warehouse_port: int, manifest: Manifest, scratch: Path) -> Warehouse:
+    return Warehouse(warehouse_port, manifest, scratch)
 
 
 @pytest.fixture
-def warehouse(shared_warehouse: Warehouse) -> Warehouse:
+def warehouse(shared_warehouse: Warehouse, warehouse_port: int, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """The warehouse with empty staging tables and no models."""
+    # dbt reads the environment; other tests of this process have a warehouse of their own.
+    monkeypatch.setenv("SNOWFLAKE_ACCOUNT", "local")
+    monkeypatch.setenv("SNOWFLAKE_HOST", "127.0.0.1")
+    monkeypatch.setenv("SNOWFLAKE_PORT", str(warehouse_port))
+    monkeypatch.setenv("SNOWFLAKE_PROTOCOL", "http")
+    monkeypatch.setenv("SNOWFLAKE_USER", "tester")
+    monkeypatch.setenv("SNOWFLAKE_PASSWORD", "x")
+    monkeypatch.setenv("SNOWFLAKE_DATABASE", DATABASE)
+    monkeypatch.setenv("SHOPSTREAM_START_DATE", "2026-03-01")
     shared_warehouse.reset()
     return shared_warehouse

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -104,13 +104,9 @@ def told(found: dg.AssetCheckEvaluation) -> dict[str, object]:
 
 
 @pytest.fixture
-def shop(local_stack: Mapping[str, str], services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def shop(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """Everything refreshed, an order that is no number among the rest."""
     monkeypatch.setenv("SHOPSTREAM_START_DATE", FIRST.isoformat())
-    # The tests of dbt leave the environment of a warehouse of their own.
-    for name, value in local_stack.items():
-        if name.startswith(("SNOWFLAKE_", "AWS_")):
-            monkeypatch.setenv(name, value)
     source = PostgresResource(dsn=services.source.dsn, schema_name=SCHEMA)
     # dbt's manifest is that of the stack's own database.
     found = Shop(dataclasses.replace(services, source=source, warehouse=Services.of("shopstream").warehouse))
