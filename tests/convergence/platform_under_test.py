@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, S
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Literal, NoReturn
 
 import dagster as dg
@@ -31,6 +29,7 @@ from shopstream_assets.platform.ledger import create_ledgers
 from shopstream_assets.platform.loading import load_from_lake
 from shopstream_assets.platform.manifest import published, read_manifests
 from shopstream_assets.platform.partitions import ONE_DAY, Window
+from shopstream_assets.platform.reconcile import reconcile
 from shopstream_assets.platform.repair import ranges
 from shopstream_assets.platform.resources.warehouse import REPORTING
 from shopstream_assets.platform.source_assets import asset_key
@@ -131,9 +130,6 @@ class Platform:
         return runs or self._catch_up(everything, now) or self._reconcile(everything, now)
 
     def _reconcile(self, everything: Window, now: dt.datetime) -> list[Run]:
-        if find_spec("shopstream_assets.platform.reconcile") is None:
-            return []
-        reconcile = import_module("shopstream_assets.platform.reconcile").reconcile
         runs: list[Run] = []
         for table in TABLES:
             found = reconcile(self.services.source, self.services.store, self.services.warehouse, table, everything)
