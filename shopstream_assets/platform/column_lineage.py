@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from shopstream_assets.platform.dbt_invocation import invoke_dbt
 from shopstream_assets.platform.errors import Problem
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def column_lineage(manifest: Manifest, directories: Sequence[str]) -> Lineage:
 
 def _compiled(manifest: Manifest, directories: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(model, SQL) as a first run would execute it, on an empty warehouse."""
-    from dbt.cli.main import dbtRunner
-
     arguments = ["--quiet", "--no-use-colors", "compile", "--no-populate-cache", "--select", "resource_type:model"]
     with _empty_warehouse():
-        compiled = dbtRunner(manifest=manifest).invoke([*arguments, "--indirect-selection", "empty", *directories])
+        compiled = invoke_dbt([*arguments, "--indirect-selection", "empty", *directories], manifest)
     if compiled.exception:
         raise Problem(f"dbt cannot compile the models: {compiled.exception}.", "correct the model that it names.")
     for result in getattr(compiled.result, "results", ()):

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from shopstream_assets.platform import column_lineage
 from shopstream_assets.platform.column_lineage import Lineage
+from shopstream_assets.platform.dbt_invocation import invoke_dbt
 from shopstream_assets.platform.errors import Problem
 
 if TYPE_CHECKING:
@@ -145,11 +146,9 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def _parse(project: Path, folder: Path) -> None:
-    from dbt.cli.main import dbtRunner
-
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".parsing-") as target:
         arguments = ["--quiet", "--no-use-colors", "parse", *directories(project, target)]
-        result = dbtRunner().invoke(arguments)
+        result = invoke_dbt(arguments)
         if not result.success:
             raise Problem(
                 f"dbt cannot parse {project.name}: {result.exception}.", "correct the model or YAML file it names."

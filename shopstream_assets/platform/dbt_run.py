@@ -8,6 +8,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from shopstream_assets.platform.dbt_invocation import invoke_dbt
 from shopstream_assets.platform.dbt_manifest import read_parsed
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.interruption import STOP_EVERY, interruptible, writing
@@ -29,7 +30,6 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
     Raises Problem when dbt ends by an exception of its own, not by a failed model or test: those are events.
     """
     from dagster._utils.interrupts import capture_interrupts
-    from dbt.cli.main import dbtRunner
     from google.protobuf.json_format import MessageToDict
 
     events: SimpleQueue[Any] = SimpleQueue()
@@ -38,7 +38,7 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
 
     def invoke() -> None:
         try:
-            results.append(dbtRunner(manifest=parsed, callbacks=[events.put]).invoke(list(arguments)))
+            results.append(invoke_dbt(arguments, parsed, [events.put]))
         finally:
             events.put(None)
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from contract_account import Account, query
-from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.cli.main import dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
+
+from shopstream_assets.platform.dbt_invocation import invoke_dbt
 
 PROJECT = {
     "name": "contract",
@@ -147,12 +149,12 @@ def dbt(account: Account, module_schema: str, tmp_path_factory: pytest.TempPathF
         path.write_text(text)
 
     where = ["--project-dir", str(project), "--profiles-dir", str(project), "--quiet", "--no-use-colors"]
-    parsed = dbtRunner().invoke(["parse", *where, "--vars", "day: 1"])
+    parsed = invoke_dbt(["parse", *where, "--vars", "day: 1"])
     manifest = parsed.result
     assert isinstance(manifest, Manifest), parsed.exception
 
     def run(*arguments: str) -> dbtRunnerResult:
-        return dbtRunner(manifest=manifest).invoke([*arguments, *where])
+        return invoke_dbt([*arguments, *where], manifest)
 
     return run
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_store import Log, Row
 
+from shopstream_assets.platform.dbt_invocation import invoke_dbt
 from shopstream_assets.platform.dbt_manifest import read_parsed
 from shopstream_assets.platform.staging import ADDED_COLUMNS
 from shopstream_assets.shopstream.tables import TABLES
@@ -138,13 +139,11 @@ class Warehouse:
 
     def dbt(self, command: str, *args: str, window: tuple[dt.date, dt.date] | None = None) -> dbtRunnerResult:
         """Run dbt in this process, on the prepared manifest; the window is half-open."""
-        from dbt.cli.main import dbtRunner
-
         call = [command, "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--quiet"]
         call += ["--target-path", str(self._scratch / "target"), "--log-path", str(self._scratch / "logs"), *args]
         if window is not None:
             call += ["--vars", json.dumps({"partition_start": str(window[0]), "partition_end": str(window[1])})]
-        result = dbtRunner(manifest=self._manifest).invoke(call)
+        result = invoke_dbt(call, self._manifest)
         if result.exception is not None:
             raise result.exception
         return result
@@ -221,14 +220,12 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def manifest(scratch: Path) -> Manifest:
     """The manifest, parsed once and without any variable of an account, as CI builds it."""
-    from dbt.cli.main import dbtRunner
-
     call = ["--no-version-check", "parse", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--quiet"]
     call += ["--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("SNOWFLAKE_", "SHOPSTREAM_"))]:
             patch.delenv(name)
-        result = dbtRunner().invoke(call)
+        result = invoke_dbt(call)
     assert result.success, result.exception
     # As a step of the platform reads it.
     return read_parsed(scratch / "target" / "partial_parse.msgpack")

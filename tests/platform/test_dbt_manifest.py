@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shopstream_assets.platform import dbt_manifest
-from shopstream_assets.platform.dbt_manifest import KEPT, ParsedProject, digest, parse
+from shopstream_assets.platform.dbt_manifest import ParsedProject, digest, parse
 from shopstream_assets.platform.errors import Problem
 
 PROJECT = """
@@ -85,9 +85,12 @@ def test_the_files_of_a_manifest_come_together_or_not_at_all(project: Path) -> N
     assert json.loads((found.folder / "lineage.json").read_text()) == found.lineage
 
 
-def test_old_manifests_are_removed_unless_a_process_still_reads_them(project: Path) -> None:
+def test_old_manifests_are_removed_unless_a_process_still_reads_them(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbt_manifest, "KEPT", 2)
     held = parse(project, "D")
-    for number in range(KEPT + 2):
+    for number in range(2 + 2):
         (project / "models" / "one.sql").write_text(f"select {number} as a")
         let_go = parse(project, "D")
         let_go.release()
@@ -95,5 +98,17 @@ def test_old_manifests_are_removed_unless_a_process_still_reads_them(project: Pa
     left = {path.parent for path in (project / "target" / "D").glob("*/in_use")}
     assert held.folder in left
     assert let_go.folder in left
-    assert len(left) == KEPT + 1
+    assert len(left) == 2 + 1
     assert held.parsed.exists()
+
+
+def test_dbt_remembers_nothing_from_invocation_to_invocation(project: Path) -> None:
+    from dbt.adapters.base import impl
+
+    def flags_after(number: int) -> int:
+        (project / "models" / "one.sql").write_text(f"select {number} as a")
+        parse(project, "D").release()
+        return len(impl.DEFAULT_BASE_BEHAVIOR_FLAGS)
+
+    # A manifest takes two invocations.
+    assert flags_after(1) == flags_after(2)

@@ -1,0 +1,24 @@
+"""dbt inside this process, as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
+
+
+def invoke_dbt(
+    arguments: Sequence[str], manifest: Manifest | None = None, callbacks: Sequence[Callable[[Any], None]] = ()
+) -> dbtRunnerResult:
+    """Run a dbt command; `manifest` spares the parsing, `callbacks` get its events. What fails is in the result."""
+    from dbt.adapters.base import impl
+    from dbt.cli.main import dbtRunner
+
+    # dbt-adapters 1.24 appends an adapter's flags to this list of its own with every invocation, and walks the whole
+    # stack for each: the hundredth invocation of a process took seconds for that alone.
+    flags = impl.DEFAULT_BASE_BEHAVIOR_FLAGS
+    flags[:] = {flag["name"]: flag for flag in flags}.values()
+    return dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke(list(arguments))
