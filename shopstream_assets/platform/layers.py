@@ -15,11 +15,8 @@ from shopstream_assets.platform.ledger import built_relation, create_ledgers, lo
 from shopstream_assets.platform.manifest import published
 from shopstream_assets.platform.partitions import Window
 from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.resources.warehouse import DOES_NOT_EXIST, REPORTING, WarehouseResource
 from shopstream_assets.platform.tables import SourceTable
-
-# Snowflake's code for an object that is not there, or not for this role.
-DOES_NOT_EXIST = 2003
 
 
 @dataclass

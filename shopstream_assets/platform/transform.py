@@ -26,7 +26,7 @@ from shopstream_assets.platform.domain import Domain
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
 from shopstream_assets.platform.model_metadata import clear_columns, model_metadata
 from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.resources.warehouse import DOES_NOT_EXIST, REPORTING, WarehouseResource
 from shopstream_assets.platform.retries import RETRY
 from shopstream_assets.platform.source_assets import SINGLE_RUN, asset_key
 from shopstream_assets.platform.staging import create_staging_table, snowflake_name
@@ -260,8 +260,6 @@ def _looks(
     return metadata
 
 
-# Snowflake's code for an object that is not there, or not for this role.
-DOES_NOT_EXIST = 2003
 # Of what dagster-dbt tells of a model that it built, the number; the rest is in the log.
 DURATION = "Execution Duration"
 FAILURE_EVENTS = ("RunResultError", "MainEncounteredError")

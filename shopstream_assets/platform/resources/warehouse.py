@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LOADING = "LOADING_WH"
 REPORTING = "REPORTING_WH"
+# Snowflake's code for an object that is not there, or not for this role.
+DOES_NOT_EXIST = 2003
 
 # Seconds. By default the connector tries for ever, and its `network_timeout` bounds two things at once: how long a
 # statement may run before it is cancelled (one that takes an hour is stuck), and how long a request to a server that is
@@ -187,7 +189,7 @@ def _pauses() -> Iterator[int]:
 # Errors of the connector and of Snowflake, by number.
 UNREACHABLE = 250003
 _LOGIN = {390100, 390101, 390144, 394304, 251005, 251006, 251008}
-_MISSING = {2003, 2043}
+_MISSING = {DOES_NOT_EXIST, 2043}
 _NO_ANSWER = {-1, 250001, UNREACHABLE, 251011, 251012, 252010, 252012, 390114}
 # Another transaction held the table for too long or changed it.
 _CONFLICT = {625, 629}
