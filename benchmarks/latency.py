@@ -18,10 +18,10 @@ import psutil
 import psycopg
 
 from benchmarks.backfill import new_stack
+from shopstream_assets.cli.summary import Services
 from shopstream_assets.embedded import stack
 from shopstream_assets.embedded.driver import FINISHED, Dagster, dagster, wait_for
-from shopstream_assets.platform.resources.warehouse import REPORTING
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.staging.warehouse import REPORTING
 
 ROUNDS, DAYS = 20, 90
 QUIET_SECONDS, IDLE_SECONDS = 20, 120

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shopstream_assets.embedded.process import free_ports
-from shopstream_assets.platform.run_launcher import living_worker
+from shopstream_assets.platform.hosting.run_launcher import living_worker
 
 Part = Literal["code_server", "webserver", "daemon"]
 LOCATION, REPOSITORY = "shopstream", "__repository__"
-MODULE = "shopstream_assets.shopstream.definitions"
+MODULE = "shopstream_assets.domains.shopstream.definitions"
 IN_REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 # Without proxies: a company's proxy variable must not come between us and this machine.

@@ -8,14 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from shopstream_assets.platform.catch_up import catch_up_sensor
-from shopstream_assets.platform.change_sensor import change_sensor
-from shopstream_assets.platform.connections import check_connections
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.freshness import allowed_ages, freshness_checks, with_policies
-from shopstream_assets.platform.freshness_sensor import freshness_sensor
-from shopstream_assets.platform.integrity import integrity_checks
-from shopstream_assets.platform.operations import (
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.partitions import daily
+from shopstream_assets.platform.declare.settings import DomainSettings, domain_settings
+from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.operate.connections import check_connections
+from shopstream_assets.platform.operate.jobs import (
     PRUNE_WEEKLY,
     backfill_job,
     check_job,
@@ -25,17 +23,19 @@ from shopstream_assets.platform.operations import (
     prune_event_log,
     refresh_job,
 )
-from shopstream_assets.platform.partitions import daily
-from shopstream_assets.platform.reconciliation import reconciliation_checks
-from shopstream_assets.platform.repair_page import days_to_repair, repair_sensor
-from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.on_demand import s3, snowflake
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.warehouse import WarehouseResource
-from shopstream_assets.platform.settings import DomainSettings, domain_settings
-from shopstream_assets.platform.source_assets import lake_asset, postgres_asset, postgres_spec, staging_asset
-from shopstream_assets.platform.source_checks import source_checks, whole_source_checks
-from shopstream_assets.platform.transform import dbt_definitions
+from shopstream_assets.platform.operate.on_demand import s3, snowflake
+from shopstream_assets.platform.operate.repair_page import days_to_repair, repair_sensor
+from shopstream_assets.platform.refresh.catch_up import catch_up_sensor
+from shopstream_assets.platform.refresh.change_sensor import change_sensor
+from shopstream_assets.platform.refresh.freshness import allowed_ages, freshness_checks, with_policies
+from shopstream_assets.platform.refresh.freshness_sensor import freshness_sensor
+from shopstream_assets.platform.refresh.reconciliation import reconciliation_checks
+from shopstream_assets.platform.sources.checks import source_checks, whole_source_checks
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.integrity import integrity_checks
+from shopstream_assets.platform.staging.source_assets import lake_asset, postgres_asset, postgres_spec, staging_asset
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
+from shopstream_assets.platform.transform.assets import dbt_definitions
 
 
 def domain_definitions(

@@ -10,8 +10,8 @@ import pytest
 from small_shop import DAYS, impatient
 from world import World
 
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
 SCHEMA = "small_shop"
 

@@ -20,22 +20,25 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from interruption import Act, dbt_watched, watched
 
-from shopstream_assets.platform.catch_up import keys_of, made_from
-from shopstream_assets.platform.change_sensor import Cursor, look_for_changes
-from shopstream_assets.platform.dbt_run import run_dbt
-from shopstream_assets.platform.domain import Domain
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.sales_comparison import compare_sales
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.extraction import extract_to_lake
-from shopstream_assets.platform.layers import behind
-from shopstream_assets.platform.ledger import create_ledgers
-from shopstream_assets.platform.loading import load_from_lake
-from shopstream_assets.platform.manifest import published, read_manifests
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.repair import ranges
-from shopstream_assets.platform.resources.warehouse import REPORTING
-from shopstream_assets.platform.source_assets import asset_key
-from shopstream_assets.platform.staging import create_staging_table, staging_relation
-from shopstream_assets.platform.transform import (
+from shopstream_assets.platform.lake.extraction import extract_to_lake
+from shopstream_assets.platform.lake.manifest import published, read_manifests
+from shopstream_assets.platform.operate.repair import ranges
+from shopstream_assets.platform.refresh.behind import behind
+from shopstream_assets.platform.refresh.catch_up import keys_of, made_from
+from shopstream_assets.platform.refresh.change_sensor import Cursor, look_for_changes
+from shopstream_assets.platform.staging.change_log import create_staging_table, staging_relation
+from shopstream_assets.platform.staging.ledger import create_ledgers
+from shopstream_assets.platform.staging.loading import load_from_lake
+from shopstream_assets.platform.staging.source_assets import asset_key
+from shopstream_assets.platform.staging.verification import repeated_keys, staging_differences
+from shopstream_assets.platform.staging.warehouse import REPORTING
+from shopstream_assets.platform.transform.assets import (
     FAILURE_EVENTS,
     Translator,
     built_manifest,
@@ -43,10 +46,7 @@ from shopstream_assets.platform.transform import (
     parsed_project,
     unaccounted,
 )
-from shopstream_assets.platform.verification import repeated_keys, staging_differences
-from shopstream_assets.shopstream.sales_comparison import compare_sales
-from shopstream_assets.shopstream.tables import TABLES
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.transform.dbt_run import run_dbt
 
 Layer = Literal["lake", "staging", "models"]
 LAYERS: tuple[Layer, ...] = ("lake", "staging", "models")
@@ -131,9 +131,9 @@ class Platform:
         return runs or self._catch_up(everything, now) or self._reconcile(everything, now)
 
     def _reconcile(self, everything: Window, now: dt.datetime) -> list[Run]:
-        if find_spec("shopstream_assets.platform.reconcile") is None:
+        if find_spec("shopstream_assets.platform.refresh.reconcile") is None:
             return []
-        reconcile = import_module("shopstream_assets.platform.reconcile").reconcile
+        reconcile = import_module("shopstream_assets.platform.refresh.reconcile").reconcile
         runs: list[Run] = []
         for table in TABLES:
             found = reconcile(self.services.source, self.services.store, self.services.warehouse, table, everything)
@@ -231,7 +231,7 @@ class Platform:
 
 @cache
 def _graph() -> BaseAssetGraph:
-    from shopstream_assets.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.definitions import defs
 
     return defs.resolve_asset_graph()
 

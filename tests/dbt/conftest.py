@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_store import Log, Row
 
-from shopstream_assets.platform.dbt_manifest import read_parsed
-from shopstream_assets.platform.staging import ADDED_COLUMNS
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.staging.change_log import ADDED_COLUMNS
+from shopstream_assets.platform.transform.dbt_manifest import read_parsed
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult

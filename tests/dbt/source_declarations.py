@@ -5,14 +5,14 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from shopstream_assets.platform.staging import ADDED_COLUMNS, ADDED_DESCRIPTIONS
-from shopstream_assets.platform.tables import Column, SourceTable
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.tables import Column, SourceTable
+from shopstream_assets.platform.staging.change_log import ADDED_COLUMNS, ADDED_DESCRIPTIONS
 
 SOURCES_FILE = Path(__file__).parents[2] / "dbt_project" / "models" / "shopstream" / "sources.yml"
 
 HEADER = """\
-# Follows from the declarations in shopstream_assets/shopstream/tables.py; after a change there, run
+# Follows from the declarations in shopstream_assets/domains/shopstream/tables.py; after a change there, run
 #   python tests/dbt/source_declarations.py
 sources:
   - name: shopstream

@@ -10,9 +10,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from source_declarations import SOURCES_FILE, source_yaml, sources_yaml
 
-from shopstream_assets.platform.staging import ADDED_COLUMNS
-from shopstream_assets.platform.tables import SourceTable
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.tables import SourceTable
+from shopstream_assets.platform.staging.change_log import ADDED_COLUMNS
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest

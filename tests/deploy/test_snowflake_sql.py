@@ -12,10 +12,9 @@ import yaml  # type: ignore[import-untyped]
 from account_sql import DEPLOY, SCRIPTS, Grants, Statement
 from sqlglot import exp
 
-from shopstream_assets.doctor.warehouse import SCHEMAS, WAREHOUSES
-from shopstream_assets.platform import staging
-from shopstream_assets.platform.resources import warehouse
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.cli.doctor.warehouse import SCHEMAS, WAREHOUSES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.staging import change_log, warehouse
 
 ROOT = DEPLOY.parent
 PLATFORM = "SHOPSTREAM_TRANSFORMER"
@@ -157,8 +156,8 @@ class Recorder:
 
 def test_what_the_loader_creates_is_granted_to_the_platform_and_to_the_loader_alone(grants: Grants) -> None:
     session: Any = Recorder()
-    staging.create_stage(session, DATABASE, "bucket", _example()["SNOWFLAKE_STORAGE_INTEGRATION"])
-    staging.create_staging_table(session, DATABASE, TABLES[0], ())
+    change_log.create_stage(session, DATABASE, "bucket", _example()["SNOWFLAKE_STORAGE_INTEGRATION"])
+    change_log.create_staging_table(session, DATABASE, TABLES[0], ())
     creates = [sql for sql in session.executed if sql.startswith("create ")]
     assert len(creates) == 2
     needed = set().union(*map(_needs, creates)) | {("usage", f"warehouse {warehouse.LOADING}")}
@@ -234,7 +233,7 @@ def test_the_staging_tables_script_is_exactly_what_the_declarations_give(monkeyp
 
 
 def test_personal_data_of_a_type_without_a_masking_policy_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shopstream_assets.platform.tables import BIGINT, DATE, TIMESTAMP, Column, SourceTable
+    from shopstream_assets.platform.declare.tables import BIGINT, DATE, TIMESTAMP, Column, SourceTable
 
     monkeypatch.syspath_prepend(str(DEPLOY / "snowflake"))
     import staging_tables
@@ -262,7 +261,7 @@ def test_personal_data_stays_in_staging() -> None:
 
 def test_snowflake_reads_the_bucket_of_the_stage_but_not_its_quarantine(statements: list[Statement]) -> None:
     session: Any = Recorder()
-    staging.create_stage(session, DATABASE, "<% lake_bucket %>", "SHOPSTREAM_LAKE")
+    change_log.create_stage(session, DATABASE, "<% lake_bucket %>", "SHOPSTREAM_LAKE")
     [location] = re.findall(r"url = '(.+?)'", session.executed[0])
     [integration] = _created(statements, "storage integration")
     assert f"storage_allowed_locations = ('{location}')" in integration.text

@@ -11,9 +11,9 @@ from typing import Any
 import dagster as dg
 import psutil
 
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.sales_comparison import Sales, compare_sales
 from shopstream_assets.embedded.driver import FINISHED, Dagster, wait_for
-from shopstream_assets.shopstream.sales_comparison import Sales, compare_sales
-from shopstream_assets.summary import Services
 
 RUN_SECONDS = 240
 Run = dict[str, Any]

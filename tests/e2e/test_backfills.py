@@ -7,7 +7,7 @@ import datetime as dt
 import dagster as dg
 from store import Run, Store
 
-from shopstream_assets.platform.repair import commands, days_by_asset
+from shopstream_assets.platform.operate.repair import commands, days_by_asset
 
 
 def dbt_steps(run: Run) -> list[str]:
@@ -63,7 +63,7 @@ def test_a_backfill_whose_worker_is_killed_completes_by_itself(store: Store) -> 
 
 
 def test_status_names_the_missing_days_of_each_asset_and_the_command_that_repairs_them(store: Store) -> None:
-    from shopstream_assets.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.definitions import defs
 
     days = store.days(30, 3)
     store.succeeded(store.dagster.launch([["shopstream", "postgres", "users"]], days[0], days[-1]))

@@ -14,9 +14,9 @@ import dagster as dg
 import psutil
 import pytest
 
+from shopstream_assets.cli.summary import Services
 from shopstream_assets.embedded import stack
 from shopstream_assets.embedded.driver import wait_for
-from shopstream_assets.summary import Services
 
 SECONDS = 120
 SHOPSTREAM = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]

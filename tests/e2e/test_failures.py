@@ -11,11 +11,11 @@ import psutil
 import pytest
 from store import RUN_SECONDS, Run, Store
 
+from shopstream_assets.cli.summary import Services
 from shopstream_assets.embedded.driver import FINISHED, wait_for
-from shopstream_assets.platform.resources.warehouse import LOADING, REPORTING
-from shopstream_assets.platform.storage import WAREHOUSE_POOL
-from shopstream_assets.platform.tables import quoted
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.declare.tables import quoted
+from shopstream_assets.platform.hosting.storage import WAREHOUSE_POOL
+from shopstream_assets.platform.staging.warehouse import LOADING, REPORTING
 
 LAYERS = ("postgres", "lake", "staging", "dbt")
 # Run monitoring frees what a dead run held 30 s after its end, and looks every 10 s.

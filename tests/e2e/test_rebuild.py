@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shopstream_assets.embedded import stack
-from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
 
 SHOPSTREAM = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]
 SECONDS = 300
@@ -54,7 +54,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         settings = {"SHOPSTREAM_START_DATE": str(first), "SHOPSTREAM_SCALE": "0.05"}
         made = Shop({**variables, **settings, "SHOPSTREAM_SOURCE_MODE": "simulated"}, folder)
         span = f"{first}...{first + dt.timedelta(days=2)}"
-        everything = [*("-m", "shopstream_assets.shopstream.definitions"), "--select", "*", "--partition-range", span]
+        everything = [
+            *("-m", "shopstream_assets.domains.shopstream.definitions"),
+            "--select",
+            "*",
+            "--partition-range",
+            span,
+        ]
         result = made.run([sys.executable, "-m", "dagster", "asset", "materialize", *everything])
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
         yield made

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from shopstream_assets.doctor import examination, finding, postgres, settings
+from shopstream_assets.cli.doctor import examination, finding, postgres, settings
 from shopstream_assets.embedded import stack
 
 WELL_FORMED = {

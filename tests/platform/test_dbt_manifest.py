@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shopstream_assets.platform import dbt_manifest
-from shopstream_assets.platform.dbt_manifest import KEPT, ParsedProject, digest, parse
 from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.transform import dbt_manifest
+from shopstream_assets.platform.transform.dbt_manifest import KEPT, ParsedProject, digest, parse
 
 PROJECT = """
 name: small

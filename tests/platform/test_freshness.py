@@ -15,9 +15,12 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 from dagster._core.storage.dagster_run import DagsterRunStatus
 
-from shopstream_assets.platform.asked import ASK_AGAIN_AT_THE_LATEST
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.freshness import (
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.partitions import ONE_DAY, daily
+from shopstream_assets.platform.declare.tables import BIGINT, TIMESTAMP, Column, SourceTable, postgres_ddl, quoted
+from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AT_THE_LATEST
+from shopstream_assets.platform.refresh.freshness import (
     CHECK,
     Freshness,
     allowed_ages,
@@ -27,7 +30,7 @@ from shopstream_assets.platform.freshness import (
     source_freshness,
     with_policy,
 )
-from shopstream_assets.platform.freshness_sensor import (
+from shopstream_assets.platform.refresh.freshness_sensor import (
     ASKED_BY,
     Memory,
     Verdict,
@@ -35,12 +38,9 @@ from shopstream_assets.platform.freshness_sensor import (
     freshness_sensor,
     report,
 )
-from shopstream_assets.platform.partitions import ONE_DAY, daily
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.source_assets import asset_key
-from shopstream_assets.platform.source_checks import COUNTED
-from shopstream_assets.platform.tables import BIGINT, TIMESTAMP, Column, SourceTable, postgres_ddl, quoted
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.sources.checks import COUNTED
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.source_assets import asset_key
 
 NOW = dt.datetime.now(dt.UTC)
 TODAY = NOW.date()
@@ -364,10 +364,10 @@ def test_a_missing_table_is_the_fault_of_that_table_alone(services: Services) ->
 def test_a_table_that_may_not_be_read_or_is_locked_is_the_fault_of_that_table_alone(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shopstream_assets.platform import freshness as judged
-    from shopstream_assets.platform import source_checks
+    from shopstream_assets.platform.refresh import freshness as judged
+    from shopstream_assets.platform.sources import checks
 
-    monkeypatch.setattr(source_checks, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(checks, "LOCK_SECONDS", 1)
     with shop(services, orders="now()", products="now()") as connection:
         with connection.transaction():
             connection.execute("lock table orders in access exclusive mode")

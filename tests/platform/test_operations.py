@@ -14,7 +14,8 @@ import sqlalchemy as db
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as events
 
-from shopstream_assets.platform.operations import (
+from shopstream_assets.platform.declare.partitions import ONE_DAY, daily
+from shopstream_assets.platform.operate.jobs import (
     DETAILS_KEPT,
     PRUNE_WEEKLY,
     WEBHOOK,
@@ -28,7 +29,6 @@ from shopstream_assets.platform.operations import (
     prune_event_log,
     refresh_job,
 )
-from shopstream_assets.platform.partitions import ONE_DAY, daily
 
 START = dt.date(2026, 3, 1)
 

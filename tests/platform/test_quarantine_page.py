@@ -7,10 +7,10 @@ import dagster as dg
 import pytest
 from bad_input import DAYS, FIRST, LINES, Spoiled
 
-from shopstream_assets.platform import previews
-from shopstream_assets.platform.partitions import ONE_DAY
-from shopstream_assets.platform.tables import TEXT, Column
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.partitions import ONE_DAY
+from shopstream_assets.platform.declare.tables import TEXT, Column
+from shopstream_assets.platform.present import previews
 
 WITH_EMAIL = replace(LINES, columns=(*LINES.columns, Column("email", TEXT, "Address.", nullable=True, pii=True)))
 

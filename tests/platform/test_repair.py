@@ -8,10 +8,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from shopstream_assets.platform.failed_runs import failed_runs
-from shopstream_assets.platform.partitions import ONE_DAY, daily
-from shopstream_assets.platform.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, ranges, spans
-from shopstream_assets.platform.repair_page import COMMANDS_SHOWN, days_to_repair, markdown, repair_sensor
+from shopstream_assets.platform.declare.partitions import ONE_DAY, daily
+from shopstream_assets.platform.operate.failed_runs import failed_runs
+from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, ranges, spans
+from shopstream_assets.platform.operate.repair_page import COMMANDS_SHOWN, days_to_repair, markdown, repair_sensor
 
 NOW = dt.datetime.now(dt.UTC)
 START = NOW.date() - ONE_DAY * 4
@@ -93,7 +93,7 @@ def test_the_commands_repair_what_they_name_and_nothing_is_left(instance: dg.Dag
     told = [shlex.split(command) for command in commands(days_by_asset(instance, graph, NOW), "shop")]
     assert told
     for command in told:
-        assert command[:5] == ["dagster", "asset", "materialize", "-m", "shopstream_assets.shop.definitions"]
+        assert command[:5] == ["dagster", "asset", "materialize", "-m", "shopstream_assets.domains.shop.definitions"]
         selection, span = command[command.index("--select") + 1], command[command.index("--partition-range") + 1]
         wanted = dg.AssetSelection.from_string(selection).resolve(graph)
         first, last = span.split("...")

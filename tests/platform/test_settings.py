@@ -2,7 +2,7 @@ import datetime as dt
 
 import pytest
 
-from shopstream_assets.platform.settings import SettingsError, domain_settings
+from shopstream_assets.platform.declare.settings import SettingsError, domain_settings
 
 COMPLETE = {"SHOP_SOURCE_MODE": "live", "SHOP_START_DATE": "2026-01-01"}
 

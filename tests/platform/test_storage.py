@@ -11,7 +11,7 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
 
-from shopstream_assets.platform.storage import WAREHOUSE_POOL, BatchedPostgresEventLogStorage
+from shopstream_assets.platform.hosting.storage import WAREHOUSE_POOL, BatchedPostgresEventLogStorage
 
 QUESTIONS = 20
 ORDERS = dg.AssetKey("orders")

@@ -12,16 +12,16 @@ import dagster as dg
 import psycopg
 import pytest
 
-from shopstream_assets.platform.extraction import extract_to_lake
-from shopstream_assets.platform.loading import load_from_lake
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
-from shopstream_assets.platform.tables import postgres_ddl
-from shopstream_assets.shopstream.checks import equals_the_source, equals_the_source_everywhere, window_of
-from shopstream_assets.shopstream.sales_comparison import Sales, compare_sales
-from shopstream_assets.shopstream.tables import ORDER_ITEMS, ORDERS, PRODUCTS
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.checks import equals_the_source, equals_the_source_everywhere, window_of
+from shopstream_assets.domains.shopstream.sales_comparison import Sales, compare_sales
+from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS, PRODUCTS
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.tables import postgres_ddl
+from shopstream_assets.platform.lake.extraction import extract_to_lake
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.loading import load_from_lake
+from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -71,9 +71,9 @@ class Shop:
 
     def refresh(self, window: Window = DAYS) -> None:
         """What a run does, but for the models that tell nothing of sales."""
-        from shopstream_assets.platform.dbt_manifest import parsed_project
-        from shopstream_assets.platform.dbt_run import run_dbt
-        from shopstream_assets.platform.transform import FAILURE_EVENTS, dbt_arguments
+        from shopstream_assets.platform.transform.assets import FAILURE_EVENTS, dbt_arguments
+        from shopstream_assets.platform.transform.dbt_manifest import parsed_project
+        from shopstream_assets.platform.transform.dbt_run import run_dbt
 
         for table in (PRODUCTS, ORDERS, ORDER_ITEMS):
             extract_to_lake(self.services.source, self.services.store, table, window, FIRST)
