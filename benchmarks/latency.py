@@ -20,8 +20,8 @@ import psycopg
 from benchmarks.backfill import new_stack
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.embedded import stack
-from shopstream_assets.embedded.driver import FINISHED, Dagster, dagster, wait_for
 from shopstream_assets.platform.staging.warehouse import REPORTING
+from tests.dagster_process import FINISHED, Dagster, dagster, wait_for
 
 ROUNDS, DAYS = 20, 90
 QUIET_SECONDS, IDLE_SECONDS = 20, 120

@@ -13,7 +13,7 @@ import sys
 import time
 
 from benchmarks.backfill import new_stack
-from shopstream_assets.embedded.driver import FINISHED, dagster, wait_for
+from tests.dagster_process import FINISHED, dagster, wait_for
 
 IMPORTS = {
     "dagster alone": "import dagster",

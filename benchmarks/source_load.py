@@ -27,7 +27,7 @@ from shopstream_assets.embedded import stack
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.settings import DomainSettings
-from shopstream_assets.platform.declare.simulate import Simulator
+from shopstream_assets.platform.declare.simulator import Simulator
 from shopstream_assets.platform.declare.tables import postgres_ddl
 from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource

@@ -7,7 +7,8 @@ from typing import Any
 
 from shopstream_assets.domains.shopstream.tables import TABLES
 from shopstream_assets.platform.declare.tables import SourceTable, snowflake_name
-from shopstream_assets.platform.staging.change_log import ADDED_COLUMNS, create_staging_table, staging_relation
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
+from shopstream_assets.platform.staging.change_log import create_staging_table, staging_relation
 
 FILE = Path(__file__).with_name("07_staging_tables.sql")
 DATABASE = "SHOPSTREAM_DWH"

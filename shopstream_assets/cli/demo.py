@@ -104,7 +104,7 @@ def find_pending(instance: dg.DagsterInstance, graph: dg.AssetGraph) -> Pending 
 
 def failed_blocking_checks(instance: dg.DagsterInstance, graph: dg.AssetGraph) -> list[str]:
     """Names of the blocking checks that never ran to their end, or whose latest result is an error."""
-    from shopstream_assets.platform.refresh.run_requests import is_on_a_clock
+    from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
 
     blocking = [key for key in graph.asset_check_keys if graph.get(key).blocking and not is_on_a_clock(graph, key)]
     outcomes = check_outcomes(instance, blocking)

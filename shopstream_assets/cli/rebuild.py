@@ -63,7 +63,7 @@ def _materialize(
 
     from shopstream_assets.cli.demo import failures
     from shopstream_assets.domains.shopstream.definitions import defs
-    from shopstream_assets.platform.refresh.run_requests import SPAN_TAGS
+    from shopstream_assets.platform.declare.partitions import SPAN_TAGS
 
     graph = defs.resolve_asset_graph()
     checks = [check for key in keys for check in graph.assets_def_for_key(key).check_keys if check.asset_key in keys]

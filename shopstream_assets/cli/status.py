@@ -55,7 +55,7 @@ def table(found: Mapping[dg.AssetKey, Days]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from shopstream_assets.platform.operate.repair import spans
+    from shopstream_assets.platform.declare.partitions import spans
 
     rows = Table(title="Complete days by asset", title_justify="left", box=box.SIMPLE_HEAD)
     rows.add_column("asset", no_wrap=True)

@@ -72,7 +72,7 @@ def layers(
 ) -> Table:
     """A row per table and layer: rows, bytes, checks, and the seconds of its latest materialization."""
     sizes = dict(_sizes(domain, days, services))
-    from shopstream_assets.platform.refresh.run_requests import is_on_a_clock
+    from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
 
     # Checks on a clock have not run yet after a first demo.
     outcomes = {

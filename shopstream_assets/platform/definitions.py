@@ -11,29 +11,24 @@ import dagster as dg
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.partitions import daily
 from shopstream_assets.platform.declare.settings import DomainSettings, domain_settings
+from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.operate.connections import check_connections
-from shopstream_assets.platform.operate.jobs import (
-    PRUNE_WEEKLY,
-    backfill_job,
-    check_job,
-    daily_checks,
-    daily_refresh,
-    notify_failed_runs,
-    prune_event_log,
-    refresh_job,
-)
+from shopstream_assets.platform.operate.jobs import backfill_job, check_job, daily_checks, daily_refresh, refresh_job
+from shopstream_assets.platform.operate.notifications import notify_failed_runs
 from shopstream_assets.platform.operate.on_demand import s3, snowflake
+from shopstream_assets.platform.operate.pruning import PRUNE_WEEKLY, prune_event_log
 from shopstream_assets.platform.operate.repair_page import days_to_repair, repair_sensor
 from shopstream_assets.platform.refresh.catch_up import catch_up_sensor
 from shopstream_assets.platform.refresh.change_sensor import change_sensor
 from shopstream_assets.platform.refresh.freshness import allowed_ages, freshness_checks, with_policies
 from shopstream_assets.platform.refresh.freshness_sensor import freshness_sensor
 from shopstream_assets.platform.refresh.reconciliation import reconciliation_checks
-from shopstream_assets.platform.sources.checks import source_checks, whole_source_checks
+from shopstream_assets.platform.sources.postgres.asset import postgres_asset, postgres_spec
+from shopstream_assets.platform.sources.postgres.checks import source_checks, whole_source_checks
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.asset import staging_asset
 from shopstream_assets.platform.staging.integrity import integrity_checks
-from shopstream_assets.platform.staging.source_assets import lake_asset, postgres_asset, postgres_spec, staging_asset
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.assets import dbt_definitions
 

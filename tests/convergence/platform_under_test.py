@@ -23,30 +23,23 @@ from interruption import Act, dbt_watched, watched
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.sales_comparison import compare_sales
 from shopstream_assets.domains.shopstream.tables import TABLES
-from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, ranges
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.manifest import published, read_manifests
-from shopstream_assets.platform.operate.repair import ranges
 from shopstream_assets.platform.refresh.behind import behind
 from shopstream_assets.platform.refresh.catch_up import keys_of, made_from
 from shopstream_assets.platform.refresh.change_sensor import Cursor, look_for_changes
 from shopstream_assets.platform.staging.change_log import create_staging_table, staging_relation
 from shopstream_assets.platform.staging.ledger import create_ledgers
 from shopstream_assets.platform.staging.loading import load_from_lake
-from shopstream_assets.platform.staging.source_assets import asset_key
 from shopstream_assets.platform.staging.verification import repeated_keys, staging_differences
 from shopstream_assets.platform.staging.warehouse import REPORTING
-from shopstream_assets.platform.transform.assets import (
-    FAILURE_EVENTS,
-    Translator,
-    built_manifest,
-    dbt_arguments,
-    parsed_project,
-    unaccounted,
-)
+from shopstream_assets.platform.transform.assets import built_manifest, parsed_project
+from shopstream_assets.platform.transform.build import FAILURE_EVENTS, dbt_arguments, unaccounted
 from shopstream_assets.platform.transform.dbt_run import run_dbt
+from shopstream_assets.platform.transform.translator import Translator
 
 Layer = Literal["lake", "staging", "models"]
 LAYERS: tuple[Layer, ...] = ("lake", "staging", "models")

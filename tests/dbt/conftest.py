@@ -19,7 +19,7 @@ import pytest
 from small_store import Log, Row
 
 from shopstream_assets.domains.shopstream.tables import TABLES
-from shopstream_assets.platform.staging.change_log import ADDED_COLUMNS
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 from shopstream_assets.platform.transform.dbt_manifest import read_parsed
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shopstream_assets.domains.shopstream.tables import TABLES
 from shopstream_assets.platform.declare.tables import Column, SourceTable
-from shopstream_assets.platform.staging.change_log import ADDED_COLUMNS, ADDED_DESCRIPTIONS
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS, ADDED_DESCRIPTIONS
 
 SOURCES_FILE = Path(__file__).parents[2] / "dbt_project" / "models" / "shopstream" / "sources.yml"
 

@@ -12,7 +12,7 @@ from source_declarations import SOURCES_FILE, source_yaml, sources_yaml
 
 from shopstream_assets.domains.shopstream.tables import TABLES
 from shopstream_assets.platform.declare.tables import SourceTable
-from shopstream_assets.platform.staging.change_log import ADDED_COLUMNS
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest

@@ -10,10 +10,10 @@ from typing import Any
 
 import dagster as dg
 import psutil
+from dagster_process import FINISHED, Dagster, wait_for
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.sales_comparison import Sales, compare_sales
-from shopstream_assets.embedded.driver import FINISHED, Dagster, wait_for
 
 RUN_SECONDS = 240
 Run = dict[str, Any]

@@ -13,10 +13,10 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from dagster_process import wait_for
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.embedded import stack
-from shopstream_assets.embedded.driver import wait_for
 
 SECONDS = 120
 SHOPSTREAM = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]

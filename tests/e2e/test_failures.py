@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import psutil
 import pytest
+from dagster_process import FINISHED, wait_for
 from store import RUN_SECONDS, Run, Store
 
 from shopstream_assets.cli.summary import Services
-from shopstream_assets.embedded.driver import FINISHED, wait_for
 from shopstream_assets.platform.declare.tables import quoted
 from shopstream_assets.platform.hosting.storage import WAREHOUSE_POOL
 from shopstream_assets.platform.staging.warehouse import LOADING, REPORTING

@@ -33,11 +33,12 @@ from shopstream_assets.platform.declare.tables import (
     snowflake_name,
 )
 from shopstream_assets.platform.errors import told_from
+from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.manifest import Manifest, manifest_key
+from shopstream_assets.platform.staging.asset import staging_asset
 from shopstream_assets.platform.staging.change_log import staging_relation
 from shopstream_assets.platform.staging.loading import load_from_lake
-from shopstream_assets.platform.staging.source_assets import lake_asset, staging_asset
 
 FIRST = dt.date(2026, 3, 1)
 DAY = Window(FIRST, FIRST + ONE_DAY)

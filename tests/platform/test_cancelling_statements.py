@@ -12,9 +12,9 @@ import pytest
 import snowflake.connector
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.launcher import LaunchRunContext
+from dagster_process import wait_for
 
 from shopstream_assets.cli.summary import Services
-from shopstream_assets.embedded.driver import wait_for
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher, living_worker
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource, batches

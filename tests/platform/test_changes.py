@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from shopstream_assets.cli.summary import Services
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, daily
 from shopstream_assets.platform.declare.tables import (
     BIGINT,
@@ -21,6 +21,7 @@ from shopstream_assets.platform.declare.tables import (
     postgres_ddl,
     quoted,
 )
+from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.manifest import manifest_key, read_manifests
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
@@ -38,7 +39,7 @@ from shopstream_assets.platform.refresh.freshness import freshness_checks
 from shopstream_assets.platform.refresh.run_requests import run_request, taken_days
 from shopstream_assets.platform.sources.postgres.kept_connection import open_connection
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.source_assets import asset_key, lake_asset, staging_asset
+from shopstream_assets.platform.staging.asset import staging_asset
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 NOW = dt.datetime.now(dt.UTC)

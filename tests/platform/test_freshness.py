@@ -16,7 +16,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.dagster_run import DagsterRunStatus
 
 from shopstream_assets.cli.summary import Services
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, daily
 from shopstream_assets.platform.declare.tables import BIGINT, TIMESTAMP, Column, SourceTable, postgres_ddl, quoted
 from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AT_THE_LATEST
@@ -38,9 +38,8 @@ from shopstream_assets.platform.refresh.freshness_sensor import (
     freshness_sensor,
     report,
 )
-from shopstream_assets.platform.sources.checks import COUNTED
+from shopstream_assets.platform.sources.postgres.checks import COUNTED
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.source_assets import asset_key
 
 NOW = dt.datetime.now(dt.UTC)
 TODAY = NOW.date()
@@ -365,7 +364,7 @@ def test_a_table_that_may_not_be_read_or_is_locked_is_the_fault_of_that_table_al
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from shopstream_assets.platform.refresh import freshness as judged
-    from shopstream_assets.platform.sources import checks
+    from shopstream_assets.platform.sources.postgres import checks
 
     monkeypatch.setattr(checks, "LOCK_SECONDS", 1)
     with shop(services, orders="now()", products="now()") as connection:

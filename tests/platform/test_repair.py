@@ -8,9 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from shopstream_assets.platform.declare.partitions import ONE_DAY, daily
+from shopstream_assets.platform.declare.partitions import ONE_DAY, daily, ranges, spans
 from shopstream_assets.platform.operate.failed_runs import failed_runs
-from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, ranges, spans
+from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset
 from shopstream_assets.platform.operate.repair_page import COMMANDS_SHOWN, days_to_repair, markdown, repair_sensor
 
 NOW = dt.datetime.now(dt.UTC)

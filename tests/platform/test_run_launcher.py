@@ -13,8 +13,8 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterLaunchFailedError
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster_process import wait_for
 
-from shopstream_assets.embedded.driver import wait_for
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher, living_worker
 

@@ -71,7 +71,7 @@ class Shop:
 
     def refresh(self, window: Window = DAYS) -> None:
         """What a run does, but for the models that tell nothing of sales."""
-        from shopstream_assets.platform.transform.assets import FAILURE_EVENTS, dbt_arguments
+        from shopstream_assets.platform.transform.build import FAILURE_EVENTS, dbt_arguments
         from shopstream_assets.platform.transform.dbt_manifest import parsed_project
         from shopstream_assets.platform.transform.dbt_run import run_dbt
 

@@ -1,6 +1,6 @@
 """The main figure of each mart, as its page in Dagster shows it."""
 
-from shopstream_assets.platform.present.charts import Chart
+from shopstream_assets.platform.declare.chart import Chart
 
 CHARTS = {
     "mart_sales_overview": Chart(

@@ -13,12 +13,11 @@ from shopstream_assets.domains.shopstream.sales_comparison import (
     Sales,
     compare_sales,
 )
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
+from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, Window, ranges, spans
 from shopstream_assets.platform.declare.settings import domain_settings
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
-from shopstream_assets.platform.operate.repair import ranges, spans
-from shopstream_assets.platform.refresh.run_requests import DAY_TAG, ON_A_CLOCK, SPAN_TAGS
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 

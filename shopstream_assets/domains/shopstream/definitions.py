@@ -5,7 +5,7 @@ from shopstream_assets.domains.shopstream.checks import equals_the_source, equal
 from shopstream_assets.domains.shopstream.tables import TABLES
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.settings import DomainSettings
-from shopstream_assets.platform.declare.simulate import Simulator
+from shopstream_assets.platform.declare.simulator import Simulator
 from shopstream_assets.platform.definitions import domain_definitions
 
 

@@ -17,11 +17,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, ranges
 from shopstream_assets.platform.declare.tables import SourceTable, quoted, snowflake_name
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.manifest import Manifest, published, readable_manifests
-from shopstream_assets.platform.operate.repair import ranges
 from shopstream_assets.platform.sources.postgres import extract
 from shopstream_assets.platform.sources.snapshot import Snapshot, current_snapshot
 from shopstream_assets.platform.staging.change_log import staging_relation

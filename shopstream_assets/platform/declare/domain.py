@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import dagster as dg
+
+from shopstream_assets.platform.declare.chart import Chart
 from shopstream_assets.platform.declare.settings import DomainSettings
-from shopstream_assets.platform.declare.simulate import Simulator
+from shopstream_assets.platform.declare.simulator import Simulator
 from shopstream_assets.platform.declare.tables import SourceTable
-from shopstream_assets.platform.present.charts import Chart
 
 
 @dataclass(frozen=True)
@@ -23,3 +25,8 @@ class Domain:
     tables: tuple[SourceTable, ...]
     simulator: Callable[[DomainSettings], Simulator]
     charts: Mapping[str, Chart] = field(default_factory=dict)
+
+
+def asset_key(domain: str, layer: str, table: str) -> dg.AssetKey:
+    """Key of a table in a layer: domain/layer/table."""
+    return dg.AssetKey([domain, layer, table])

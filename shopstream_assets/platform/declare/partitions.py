@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -83,3 +83,28 @@ def _refuse_missing(context: dg.AssetExecutionContext, offered: dg.PartitionsDef
         )
     assets = ", ".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
     raise LayerError(f"{assets}, partition {asked.start}..{asked.end}", "taking the days of the run", problem)
+
+
+# One run over a whole range, for every asset of the chain: assets with different policies are split into runs.
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+
+DAY_TAG = "dagster/partition"
+
+SPAN_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+def ranges(days: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(first, last) of every stretch of days that follow each other; `days` oldest first."""
+    stretch: list[dt.date] = []
+    for day in map(dt.date.fromisoformat, days):
+        if stretch and (day - stretch[-1]).days != 1:
+            yield stretch[0].isoformat(), stretch[-1].isoformat()
+            stretch = []
+        stretch.append(day)
+    if stretch:
+        yield stretch[0].isoformat(), stretch[-1].isoformat()
+
+
+def spans(days: Iterable[str]) -> str:
+    """Days as people write them: 2026-01-01..2026-01-03, 2026-01-09."""
+    return ", ".join(first if first == last else f"{first}..{last}" for first, last in ranges(days))

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.partitions import Window
-from shopstream_assets.platform.declare.tables import SourceTable, quoted
+from shopstream_assets.platform.declare.tables import SourceTable, quoted, upper
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 from shopstream_assets.platform.lake.departures import Before, before, write_departures
 from shopstream_assets.platform.lake.head import RowsLost, placed, read_head, write_head
 from shopstream_assets.platform.lake.manifest import (
@@ -22,7 +23,6 @@ from shopstream_assets.platform.lake.writer import Extraction, LakeWriter, lake_
 from shopstream_assets.platform.sources.postgres import extract
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.sources.snapshot import current_snapshot
-from shopstream_assets.platform.staging import change_log
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -156,10 +156,10 @@ def _refuse_loss(connection: Connection, table: SourceTable, schema: str, delete
 
 def _refuse_namesakes(columns: Iterable[str]) -> None:
     """Raise SchemaMismatch where two columns of the source would be one in Snowflake, or one that staging adds."""
-    taken = {change_log.upper(name): f"{name} of staging" for name in change_log.ADDED_COLUMNS}
+    taken = {upper(name): f"{name} of staging" for name in ADDED_COLUMNS}
     for name in columns:
-        if namesake := taken.get(change_log.upper(name)):
+        if namesake := taken.get(upper(name)):
             raise extract.SchemaMismatch(
                 f"columns {name} and {namesake} would have one name in Snowflake.", f"rename {name} in the source."
             )
-        taken[change_log.upper(name)] = name
+        taken[upper(name)] = name

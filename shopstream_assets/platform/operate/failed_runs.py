@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from shopstream_assets.platform.operate.jobs import BACKFILL_TAG, cause
-from shopstream_assets.platform.refresh.run_requests import DAY_TAG, SPAN_TAGS
+from shopstream_assets.platform.declare.partitions import DAY_TAG, SPAN_TAGS
+from shopstream_assets.platform.operate.notifications import BACKFILL_TAG, cause
 
 KEPT = dt.timedelta(days=7)
 # Of as many runs at most: of busier weeks the newest part is looked at.

@@ -3,12 +3,14 @@
 import datetime as dt
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
+
+from shopstream_assets.platform.declare.partitions import ranges
 
 NOTHING_TO_REPAIR = "Every complete day of every asset is materialized."
 
@@ -63,20 +65,3 @@ def commands(found: Mapping[dg.AssetKey, Days], domain: str) -> Iterator[str]:
             f"dagster asset materialize -m shopstream_assets.domains.{domain}.definitions "
             f"--select {shlex.quote(selection)} --partition-range {first}...{last}"
         )
-
-
-def ranges(days: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(first, last) of every stretch of days that follow each other; `days` oldest first."""
-    stretch: list[dt.date] = []
-    for day in map(dt.date.fromisoformat, days):
-        if stretch and (day - stretch[-1]).days != 1:
-            yield stretch[0].isoformat(), stretch[-1].isoformat()
-            stretch = []
-        stretch.append(day)
-    if stretch:
-        yield stretch[0].isoformat(), stretch[-1].isoformat()
-
-
-def spans(days: Iterable[str]) -> str:
-    """Days as people write them: 2026-01-01..2026-01-03, 2026-01-09."""
-    return ", ".join(first if first == last else f"{first}..{last}" for first, last in ranges(days))

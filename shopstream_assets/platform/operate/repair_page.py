@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from shopstream_assets.platform.declare.partitions import spans
 from shopstream_assets.platform.operate.failed_runs import FailedRun, failed_runs
-from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, spans
+from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset
 from shopstream_assets.platform.refresh.runs import newest_change
 
 LAYER, TABLE = "operations", "days_to_repair"

@@ -1,4 +1,4 @@
-"""A small chart of a table's main figure, drawn as SVG into the metadata of its materialization.
+"""A small chart of a mart's main figure, drawn as SVG into the metadata of its materialization.
 
 Dagster shows Markdown of less than 1,000 characters in the page itself, and behind a click beyond that: so the SVG is
 written tightly, and shows a limited number of points.
@@ -7,32 +7,20 @@ written tightly, and shows a limited number of points.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import dagster as dg
+
+from shopstream_assets.platform.declare.chart import Chart
 
 POINTS, BARS = 60, 7
 WIDTH, LINE_HEIGHT, BAR_STEP, LABEL_WIDTH = 420, 70, 20, 180
 TITLE_HEIGHT, FOOT_HEIGHT = 26, 22
 # What may stand in a link of Markdown as it is. Quoting it would triple its length.
 _PLAIN = "/:='+,-.;@!$&*?_~"
-
-
-@dataclass(frozen=True)
-class Chart:
-    """What to draw of a mart.
-
-    `sql` yields rows of (label, number) from `{table}`, in the order in which they are drawn: a `line` over time, of
-    which the last 60 rows are shown, or `bars` by category, of which the first 7 are.
-    """
-
-    title: str
-    kind: Literal["line", "bars"]
-    sql: str
 
 
 def drawn(chart: Chart, rows: Sequence[Sequence[Any]]) -> dict[str, dg.MetadataValue]:

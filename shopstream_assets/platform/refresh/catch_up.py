@@ -12,7 +12,7 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from pydantic import BaseModel
 
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
@@ -20,7 +20,6 @@ from shopstream_assets.platform.refresh.asked import Asked
 from shopstream_assets.platform.refresh.behind import Behind, behind
 from shopstream_assets.platform.refresh.reconciliation import to_extract
 from shopstream_assets.platform.refresh.run_requests import run_request, taken_days
-from shopstream_assets.platform.staging.source_assets import asset_key
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 INTERVAL_SECONDS = 30

@@ -12,7 +12,7 @@ from functools import cache
 import dagster as dg
 from pydantic import BaseModel
 
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
@@ -20,7 +20,6 @@ from shopstream_assets.platform.refresh.changes import Found, TableMemory, diffe
 from shopstream_assets.platform.refresh.run_requests import run_request, taken_days
 from shopstream_assets.platform.sources.postgres.kept_connection import open_connection
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.source_assets import asset_key
 
 INTERVAL_SECONDS = 5
 # Every tick looks at today and yesterday; once a minute at all days that late and back-dated changes usually reach.

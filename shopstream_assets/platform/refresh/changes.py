@@ -22,6 +22,7 @@ from shopstream_assets.platform.declare.tables import SourceTable, quoted
 from shopstream_assets.platform.lake.manifest import Manifest, intact_manifests, published, readable_manifests
 from shopstream_assets.platform.lake.object_store import ObjectMissing, ObjectStoreResource
 from shopstream_assets.platform.refresh.asked import Asked
+from shopstream_assets.platform.sources.postgres.errors import service_error
 from shopstream_assets.platform.sources.postgres.extract import (
     CLOCKS_DIFFER,
     EMPTY,
@@ -33,7 +34,6 @@ from shopstream_assets.platform.sources.postgres.extract import (
     plan,
     scan,
 )
-from shopstream_assets.platform.sources.postgres.resource import service_error
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.partitions import ONE_DAY
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.partitions import ONE_DAY, spans
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.operate.repair import spans
-from shopstream_assets.platform.sources.checks import TABLE_SECONDS, NewestChange, newest_change, old, one_table
+from shopstream_assets.platform.sources.postgres.checks import (
+    TABLE_SECONDS,
+    NewestChange,
+    newest_change,
+    old,
+    one_table,
+)
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.source_assets import asset_key
 
 CHECK = "newest_day_arrived"
 # Days before the newest that must be there which are looked for too. Older gaps are for the page of days to repair.

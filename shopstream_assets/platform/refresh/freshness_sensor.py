@@ -24,8 +24,8 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._core.storage.event_log.base import EventLogRecord
 from pydantic import BaseModel
 
-from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.operate.repair import spans
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.partitions import spans
 from shopstream_assets.platform.refresh.asked import Asked
 from shopstream_assets.platform.refresh.freshness import (
     CHECK,
@@ -37,9 +37,8 @@ from shopstream_assets.platform.refresh.freshness import (
 )
 from shopstream_assets.platform.refresh.run_requests import run_request
 from shopstream_assets.platform.refresh.runs import newest_change, under_way
-from shopstream_assets.platform.sources.checks import FRESH, FROM_THE_FUTURE
+from shopstream_assets.platform.sources.postgres.checks import FRESH, FROM_THE_FUTURE
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.source_assets import asset_key
 
 INTERVAL_SECONDS = 30
 LOOK_EVERY = dt.timedelta(minutes=10)

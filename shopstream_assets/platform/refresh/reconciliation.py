@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.reconcile import Reconciled, reconcile
-from shopstream_assets.platform.refresh.run_requests import ON_A_CLOCK
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.source_assets import asset_key
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 CHECK = "reconciled_with_the_source"

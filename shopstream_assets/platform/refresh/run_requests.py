@@ -11,13 +11,10 @@ from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraph
 from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
+from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, Window
 
-DAY_TAG = "dagster/partition"
-SPAN_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 TABLES_TAG = "shopstream/changed_tables"
-# Metadata of a check that reads whole tables: it runs daily and on demand, in no refresh.
-ON_A_CLOCK = {"shopstream/on_a_clock": True}
 
 
 def run_request(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]], attempt: str) -> dg.RunRequest:
@@ -41,11 +38,6 @@ def run_request(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]], 
         partition_key=first if first == last else None,
         tags=tags if first == last else {**tags, **dict(zip(SPAN_TAGS, (first, last), strict=True))},
     )
-
-
-def is_on_a_clock(graph: AssetGraph, check: dg.AssetCheckKey) -> bool:
-    """Whether a check runs on the clock and on demand only, in no refresh."""
-    return ON_A_CLOCK.items() <= graph.get_check_spec(check).metadata.items()
 
 
 def _downstream(graph: AssetGraph, keys: Set[dg.AssetKey]) -> Set[dg.AssetKey]:

@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING
 from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.declare.tables import SourceTable, snowflake_name, upper
 from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 from shopstream_assets.platform.lake.manifest import (
-    DELETED_AT_COLUMN,
-    DELETED_COLUMN,
     PARTITION_COLUMN,
-    QUARANTINED_COLUMN,
-    SNAPSHOT_COLUMN,
     Manifest,
 )
 from shopstream_assets.platform.staging.ledger import record_loaded
@@ -32,27 +29,6 @@ if TYPE_CHECKING:
 # Snowflake takes at most this many names in FILES.
 FILES_PER_COPY = 1000
 ROLLBACK_TIMEOUT = 5
-# What staging adds to the columns of the source.
-ADDED_COLUMNS = {
-    PARTITION_COLUMN: "date",
-    SNAPSHOT_COLUMN: "varchar",
-    DELETED_COLUMN: "boolean",
-    DELETED_AT_COLUMN: "timestamp_ntz(6)",
-    QUARANTINED_COLUMN: "boolean",
-    "_source_file": "varchar",
-    "_source_row": "number(38,0)",
-    "_loaded_at": "timestamp_ntz(6)",
-}
-ADDED_DESCRIPTIONS = {
-    PARTITION_COLUMN: "Partition of the row: the UTC day of its change, or one that its key has left.",
-    SNAPSHOT_COLUMN: "Position of the snapshot of the source that saw the row so; of a key's rows the greatest counts.",
-    DELETED_COLUMN: "Whether the snapshot found the key gone: a tombstone, with no other column of the source.",
-    DELETED_AT_COLUMN: "When the key was first found gone (UTC).",
-    QUARANTINED_COLUMN: "Whether the snapshot found the row unfit to travel: its key alone, the row is in quarantine.",
-    "_source_file": "Object of the lake the row was loaded from.",
-    "_source_row": "Position of the row in that object.",
-    "_loaded_at": "When the row was loaded (UTC).",
-}
 METADATA = (
     "_source_file = metadata$filename, _source_row = metadata$file_row_number, _loaded_at = metadata$start_scan_time"
 )

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
 from shopstream_assets.platform.declare.tables import Column, SourceTable
 from shopstream_assets.platform.errors import told_from
-from shopstream_assets.platform.refresh.run_requests import ON_A_CLOCK
 from shopstream_assets.platform.staging.change_log import snowflake_name, staging_relation
-from shopstream_assets.platform.staging.source_assets import asset_key
 from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
 
 if TYPE_CHECKING:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from shopstream_assets.platform.declare.simulator import Simulator
 from shopstream_assets.platform.declare.tables import SourceTable, postgres_ddl, quoted
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from adbc_driver_manager.dbapi import Connection
-
-
-class Simulator(Protocol):
-    """A deterministic source: the same days give the same rows, alone or together, in any order."""
-
-    def batches(self, table: str, first: dt.date, last_exclusive: dt.date) -> Iterator[pa.Table]:
-        """The rows of `table` whose cursor lies in [first, last_exclusive), in their state at that time."""
-        ...
 
 
 def play(

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
 from shopstream_assets.platform.declare.settings import DomainSettings
 from shopstream_assets.platform.declare.tables import SourceTable, quoted
 from shopstream_assets.platform.errors import Problem, ServiceError, told_from
-from shopstream_assets.platform.refresh.run_requests import ON_A_CLOCK
 from shopstream_assets.platform.sources.postgres import extract
 from shopstream_assets.platform.sources.postgres.errors import service_error
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.sources.postgres.snapshot import BEGIN
-from shopstream_assets.platform.staging.source_assets import asset_key
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
