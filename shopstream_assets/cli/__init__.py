@@ -112,35 +112,55 @@ def reset(yes: bool) -> None:
     click.echo("The local stack is gone; `shopstream stack up` starts with empty data.")
 
 
+# Of the several businesses on the platform, the one that a command is about.
+_DOMAIN = click.option(
+    "--domain", "name", default="shopstream", show_default=True, metavar="NAME", help="A domain that is installed."
+)
+
+
 @main.command()
+@click.option(
+    "--domain",
+    "name",
+    default="shopstream",
+    show_default=True,
+    metavar="NAME",
+    help="A domain that is installed, or all of them: all.",
+)
 @click.option("--quiet", is_flag=True, help="Show the result only.")
-def demo(quiet: bool) -> None:
-    """Play 90 days of a store, carry them through every layer, and show what came out."""
+def demo(name: str, quiet: bool) -> None:
+    """Play 90 days of a business, carry them through every layer, and show what came out."""
     from shopstream_assets.cli.demo import DemoFailed, run
+    from shopstream_assets.platform.declare.registry import registered
+    from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(DemoFailed):
-        run(quiet=quiet)
+    with _plain_errors(DemoFailed, Problem):
+        run(list(registered()) if name == "all" else [name], quiet=quiet)
 
 
 @main.command()
-def status() -> None:
+@_DOMAIN
+def status(name: str) -> None:
     """Show which days failed or are missing, per asset, and the command that repairs them; exit with 1 if any.
 
     Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
     """
     _load_dotenv(Path(".env"))
     from shopstream_assets.cli.status import show
+    from shopstream_assets.platform.declare.registry import domain_named
     from shopstream_assets.platform.declare.settings import SettingsError
+    from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(SettingsError):
-        all_well = show()
+    with _plain_errors(SettingsError, Problem):
+        all_well = show(domain_named(name))
     if not all_well:
         raise SystemExit(1)
 
 
 @main.command()
+@_DOMAIN
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-def rebuild(models: tuple[str, ...]) -> None:
+def rebuild(name: str, models: tuple[str, ...]) -> None:
     """Build MODELs, and those made from them, anew from all that staging holds; all models where none is named.
 
     Reads neither Postgres nor the lake. Reads the environment, and before it `.env` of the current folder; what the
@@ -148,14 +168,17 @@ def rebuild(models: tuple[str, ...]) -> None:
     """
     _load_dotenv(Path(".env"))
     from shopstream_assets.cli import rebuild as anew
+    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(anew.RebuildFailed):
-        anew.rebuild(models, _say)
+    with _plain_errors(anew.RebuildFailed, Problem):
+        anew.rebuild(domain_named(name), models, _say)
 
 
 @main.command()
+@_DOMAIN
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
-def restage(tables: tuple[str, ...]) -> None:
+def restage(name: str, tables: tuple[str, ...]) -> None:
     """Load the staging of TABLEs anew from the lake; of all tables where none is named.
 
     Does not read Postgres. Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
@@ -163,14 +186,17 @@ def restage(tables: tuple[str, ...]) -> None:
     """
     _load_dotenv(Path(".env"))
     from shopstream_assets.cli import rebuild as anew
+    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(anew.RebuildFailed):
-        anew.restage(tables, _say)
+    with _plain_errors(anew.RebuildFailed, Problem):
+        anew.restage(domain_named(name), tables, _say)
 
 
 @main.command()
+@_DOMAIN
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
-def accept(tables: tuple[str, ...]) -> None:
+def accept(name: str, tables: tuple[str, ...]) -> None:
     """Take the source of TABLEs as it is now: restored, failed over, or with many rows gone; of all if none is named.
 
     For an extraction that stopped because of it. Good for a day; then such a change stops again. Rows that the source
@@ -179,26 +205,32 @@ def accept(tables: tuple[str, ...]) -> None:
     """
     _load_dotenv(Path(".env"))
     from shopstream_assets.cli import acceptance
+    from shopstream_assets.platform.declare.registry import domain_named
     from shopstream_assets.platform.errors import Problem
 
     with _plain_errors(acceptance.NoSuchTable, Problem):
-        for name in acceptance.accept(tables):
-            click.echo(f"The next extraction of {name} takes its source as it is.")
+        for table in acceptance.accept(domain_named(name), tables):
+            click.echo(f"The next extraction of {table} takes its source as it is.")
 
 
 @main.command()
-def doctor() -> None:
-    """Check the settings, and that every service is reachable and permits what the platform does.
+@_DOMAIN
+def doctor(name: str) -> None:
+    """Check the settings of a domain, and that every service is reachable and permits what the platform does.
 
     Reads the environment, and before it `.env` of the current folder; what the shell sets wins. Exits with 1 when a
     check fails. Writes only probes of its own, and removes them.
     """
     from shopstream_assets.cli.doctor.examination import examine
     from shopstream_assets.cli.doctor.settings import check_dotenv
+    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.platform.errors import Problem
 
+    with _plain_errors(Problem):
+        domain = domain_named(name)
     _load_dotenv(Path(".env"))
     failed = False
-    for finding in (*check_dotenv(Path(".env"), os.environ), *examine(os.environ)):
+    for finding in (*check_dotenv(Path(".env"), domain, os.environ), *examine(domain, os.environ)):
         failed |= finding.result == "FAIL"
         mark = click.style(f"{finding.result:<5}", fg={"ok": "green", "warn": "yellow", "FAIL": "red"}[finding.result])
         click.echo(f"{mark} {finding.what:<36} {finding.found}")

@@ -1,4 +1,4 @@
-"""`shopstream demo`: play a store, carry its days through every layer, and show what came out.
+"""`shopstream demo`: play the source of a domain, carry its days through every layer, and show what came out.
 
 What is up to date is left alone, so a second demo only looks; what a killed demo left undone is done.
 """
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,9 @@ from shopstream_assets.cli.summary import check_outcomes
 if TYPE_CHECKING:
     import dagster as dg
 
+    from shopstream_assets.platform.declare.domain import Domain
+
 DAYS = 90
-JOB = "refresh_shopstream"
 
 
 class DemoFailed(Exception):
@@ -43,33 +44,52 @@ class Pending:
     last: str
 
 
-def run(quiet: bool = False) -> None:
-    """Bring the last 90 complete days up to date on the local stack and print the summary.
+def run(names: Sequence[str], quiet: bool = False) -> None:
+    """Bring the last 90 complete days of domains up to date on the local stack, and print a summary of each.
 
-    Raises DemoFailed when a step fails or a check that blocks has not passed.
+    What goes wrong with one keeps no other from its days. Raises DemoFailed when a step of one failed or a check that
+    blocks has not passed, and Problem where a domain is not installed.
     """
     from shopstream_assets.embedded import stack
+    from shopstream_assets.platform.declare.registry import domain_named
 
+    domains = [domain_named(name) for name in names]
     console = Console(stderr=True, quiet=quiet)
-    started = time.monotonic()
     with console.status("Starting PostgreSQL, S3 and Snowflake on this machine"):
         os.environ.update(stack.up(say=console.print))
+    failed = []
+    for domain in domains:
+        try:
+            show(domain, console)
+        except DemoFailed as failure:
+            failed.append(str(failure) if len(domains) == 1 else f"{domain.title}: {failure}")
+    if failed:
+        raise DemoFailed("\n".join(failed))
+
+
+def show(domain: Domain, console: Console) -> None:
+    """Bring the last 90 complete days of a domain up to date and print its summary; raises DemoFailed."""
+    started = time.monotonic()
+    with console.status(f"Loading {domain.title}"):
         import dagster as dg
 
+        from shopstream_assets.cli.locations import definitions_of
         from shopstream_assets.cli.summary import Services, headlines, layers
-        from shopstream_assets.domains.shopstream.definitions import SHOPSTREAM, defs
+
+        definitions = definitions_of(domain)
 
     with dg.DagsterInstance.get() as instance:
-        graph = defs.resolve_asset_graph()
+        graph = definitions.resolve_asset_graph()
         pending = find_pending(instance, graph)
         if pending:
-            materialize(instance, pending, len(defs.resolve_job_def(JOB).nodes), console)
+            steps = len(definitions.resolve_job_def(domain.refresh_job).nodes)
+            materialize(instance, domain, pending, steps, console)
         failed = failed_blocking_checks(instance, graph)
-        services = Services.of(SHOPSTREAM.name)
+        services = Services.of(domain)
         days = [dt.date.fromisoformat(key) for key in demo_days(graph)]
         summary = Console(width=max(Console().width, 100))
-        summary.print(layers(instance, graph, SHOPSTREAM, days, services))
-        summary.print(headlines(services))
+        summary.print(layers(instance, graph, domain, days, services))
+        summary.print(headlines(domain, services))
     console.print(
         f"{'Done' if pending else 'Everything was up to date; looked it over'} in {time.monotonic() - started:.0f} s. "
         "Next: [bold]make up[/bold] opens Dagster on this stack; docs/marts.md explains every figure."
@@ -111,8 +131,8 @@ def failed_blocking_checks(instance: dg.DagsterInstance, graph: dg.AssetGraph) -
     return [f"{key.asset_key.to_user_string()}: {key.name}" for key in blocking if outcomes[key] in ("error", "none")]
 
 
-def materialize(instance: dg.DagsterInstance, pending: Pending, steps: int, console: Console) -> None:
-    """Materialize every asset over the days in one run, by Dagster's own command, showing its progress.
+def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, steps: int, console: Console) -> None:
+    """Materialize every asset of a domain over the days in one run, by Dagster's own command, showing its progress.
 
     Raises DemoFailed with the errors of the steps that failed.
     """
@@ -121,7 +141,7 @@ def materialize(instance: dg.DagsterInstance, pending: Pending, steps: int, cons
     from shopstream_assets.embedded.interrupts import interrupts
     from shopstream_assets.platform.transform.assets import built_manifest
 
-    mark = {"shopstream/demo": uuid4().hex}
+    mark = {f"{domain.name}/demo": uuid4().hex}
     span = {"dagster/asset_partition_range_start": pending.first, "dagster/asset_partition_range_end": pending.last}
     command = [
         *(
@@ -131,18 +151,18 @@ def materialize(instance: dg.DagsterInstance, pending: Pending, steps: int, cons
             "job",
             "execute",
             "--module-name",
-            "shopstream_assets.domains.shopstream.definitions",
+            domain.module,
         ),
-        *("--job", JOB, "--tags", json.dumps(mark | span)),
+        *("--job", domain.refresh_job, "--tags", json.dumps(mark | span)),
     ]
-    log = Path(os.environ["SHOPSTREAM_DAGSTER_DIR"]).parent / "logs" / "demo.log"
+    log = Path(os.environ["SHOPSTREAM_DAGSTER_DIR"]).parent / "logs" / f"demo_{domain.name}.log"
     found = dg.RunsFilter(tags=mark)
     with (
         log.open("w") as output,
         progress(console, f"{pending.first} to {pending.last}", steps) as advance,
         interrupts(),
     ):
-        built_manifest()
+        built_manifest(domain)
         # In a folder of its own, as Dagster lets an `.env` of the current one override the environment; in a session
         # of its own, as Ctrl-C must reach it through us, once.
         worker = subprocess.Popen(

@@ -10,28 +10,29 @@ if TYPE_CHECKING:
     import dagster as dg
     from rich.table import Table
 
+    from shopstream_assets.platform.declare.domain import Domain
     from shopstream_assets.platform.operate.repair import Days
 
 
 RUNS_SHOWN = 5
 
 
-def show() -> bool:
-    """Print the days of every asset, the runs that failed, and what repairs them; returns whether nothing is wrong."""
+def show(domain: Domain) -> bool:
+    """Print the days of a domain's assets, the failed runs and what repairs them; returns whether nothing is wrong."""
     import dagster as dg
     from rich.console import Console
 
-    from shopstream_assets.domains.shopstream.definitions import SHOPSTREAM, defs
+    from shopstream_assets.cli.locations import definitions_of
     from shopstream_assets.platform.operate.failed_runs import failed_runs
     from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, commands, days_by_asset
 
     with dg.DagsterInstance.get() as instance:
         now = dt.datetime.now(dt.UTC)
-        found = days_by_asset(instance, defs.resolve_asset_graph(), now)
-        failed = failed_runs(instance, now, SHOPSTREAM.name)
+        found = days_by_asset(instance, definitions_of(domain).resolve_asset_graph(), now)
+        failed = failed_runs(instance, now, domain.name)
     console = Console(width=max(Console().width, 130))
-    console.print(table(found))
-    to_run = list(commands(found, SHOPSTREAM.name))
+    console.print(table(domain, found))
+    to_run = list(commands(found, domain))
     if failed:
         print(f"{len(failed)} runs failed and no later run has made that good, whatever the page of backfills says:")
         for run in failed[:RUNS_SHOWN]:
@@ -50,14 +51,14 @@ def show() -> bool:
     return False
 
 
-def table(found: Mapping[dg.AssetKey, Days]) -> Table:
+def table(domain: Domain, found: Mapping[dg.AssetKey, Days]) -> Table:
     """A row per asset."""
     from rich import box
     from rich.table import Table
 
     from shopstream_assets.platform.declare.partitions import spans
 
-    rows = Table(title="Complete days by asset", title_justify="left", box=box.SIMPLE_HEAD)
+    rows = Table(title=f"{domain.title}: complete days by asset", title_justify="left", box=box.SIMPLE_HEAD)
     rows.add_column("asset", no_wrap=True)
     for name in ("materialized", "running", "failed", "missing"):
         rows.add_column(name, justify="right")

@@ -32,7 +32,7 @@ class Services:
     warehouse: WarehouseResource
 
     @classmethod
-    def of(cls, domain: str) -> Services:
+    def of(cls, domain: Domain) -> Services:
         """The connections that the environment names for a domain."""
         from shopstream_assets.platform.definitions import resources
 
@@ -80,7 +80,7 @@ def layers(
         for check, outcome in check_outcomes(instance, graph.asset_check_keys).items()
         if outcome != "none" or not is_on_a_clock(graph, check)
     }
-    table = Table(title=f"{domain.name}: every table in every layer", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{domain.title}: every table in every layer", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("layer", "table"):
         table.add_column(name, no_wrap=True)
     for name in ("rows", "bytes", "passed", "warned", "failed", "seconds"):
@@ -154,36 +154,16 @@ def _readable(size: int | None) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
-HEADLINE_SQL = """
-    select
-        (select sum(net_revenue) from {marts}.MART_SALES_OVERVIEW),
-        (select sum(main_category_orders) from {marts}.MART_SALES_OVERVIEW),
-        (select sum(ordered)::double / nullif(sum(signed_up), 0) from {marts}.MART_CONVERSION_FUNNEL),
-        (
-            select shipping_country from {marts}.MART_SALES_OVERVIEW
-            group by shipping_country order by sum(net_revenue) desc, shipping_country limit 1
-        ),
-        (
-            select product_name from {marts}.MART_PRODUCT_PERFORMANCE
-            order by net_revenue desc, product_name limit 1
-        )
-"""
-
-
-def headlines(services: Services) -> Table:
-    """The figures that a merchant asks for first, from the marts."""
+def headlines(domain: Domain, services: Services) -> Table:
+    """The figures that people of the business ask for first, from the marts."""
     from shopstream_assets.platform.declare.tables import snowflake_name
     from shopstream_assets.platform.staging.warehouse import REPORTING
 
     marts = f"{snowflake_name(services.warehouse.database)}.MARTS"
+    table = Table(title=f"{domain.title}: headlines", title_justify="left", show_header=False, box=box.SIMPLE)
     with services.warehouse.connection(REPORTING) as session, session.cursor() as cursor:
-        cursor.execute(HEADLINE_SQL.format(marts=marts))
-        found = cursor.fetchone()
-    revenue, orders, conversion, country, product = found if isinstance(found, tuple) else (None,) * 5
-    table = Table(title="Headlines", title_justify="left", show_header=False, box=box.SIMPLE)
-    table.add_row("Net revenue", f"{revenue or 0:,.2f} EUR")
-    table.add_row("Orders", f"{orders or 0:,}")
-    table.add_row("Conversion (ordered within 30 days of sign-up)", f"{float(conversion or 0):.1%}")
-    table.add_row("Top country", str(country))
-    table.add_row("Top product", str(product))
+        for headline in domain.headlines:
+            cursor.execute(headline.sql.format(marts=marts))
+            found = cursor.fetchone()
+            table.add_row(headline.title, headline.written(found[0] if isinstance(found, tuple) else None))
     return table

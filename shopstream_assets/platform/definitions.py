@@ -10,7 +10,7 @@ import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.partitions import daily
-from shopstream_assets.platform.declare.settings import DomainSettings, domain_settings
+from shopstream_assets.platform.declare.settings import DomainSettings, domain_settings, variable_of
 from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.operate.connections import check_connections
@@ -42,7 +42,7 @@ def domain_definitions(
 
     Raises SettingsError when the environment does not say where the domain starts and what its source is.
     """
-    settings = domain_settings(domain.name)
+    settings = domain_settings(domain)
     partitions = daily(settings.start_date)
     sources: list[dg.AssetsDefinition | dg.AssetSpec] = [
         postgres_asset(domain, table, settings, partitions)
@@ -58,14 +58,14 @@ def domain_definitions(
     ages = allowed_ages(domain, [spec for assets in (*lake, *downstream) for spec in assets.specs])
     sources_checked = source_checks(domain, settings)
     on_a_clock = [*whole_table_checks(domain, settings), *on_a_clock]
-    refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain.name)
+    refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain)
     checking = check_job(domain.name, [sources_checked, *on_a_clock])
     return dg.Definitions(
         assets=[
             *sources,
             *with_policies(lake, ages),
             *with_policies(downstream, ages),
-            days_to_repair(domain.name),
+            days_to_repair(domain),
         ],
         asset_checks=[
             sources_checked,
@@ -79,7 +79,7 @@ def domain_definitions(
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
             catch_up_sensor(domain, settings.start_date, connections["store"], connections["warehouse"]),
             freshness_sensor(domain, ages, settings.start_date, connections["source"]),
-            repair_sensor(domain.name),
+            repair_sensor(domain),
             notify_failed_runs,
         ],
         resources=connections,
@@ -99,7 +99,6 @@ def whole_table_checks(domain: Domain, settings: DomainSettings) -> list[dg.Asse
 SNOWFLAKE = {
     "account": "SNOWFLAKE_ACCOUNT",
     "user": "SNOWFLAKE_USER",
-    "database": "SNOWFLAKE_DATABASE",
     "role": "SNOWFLAKE_ROLE",
     "password": "SNOWFLAKE_PASSWORD",
     "private_key_path": "SNOWFLAKE_PRIVATE_KEY_PATH",
@@ -107,27 +106,37 @@ SNOWFLAKE = {
     "host": "SNOWFLAKE_HOST",
     "port": "SNOWFLAKE_PORT",
     "protocol": "SNOWFLAKE_PROTOCOL",
-    "storage_integration": "SNOWFLAKE_STORAGE_INTEGRATION",
 }
-REQUIRED = ("account", "user", "database")
+REQUIRED = ("account", "user")
 
 
-def resources(domain: str) -> Mapping[str, Any]:
-    """Connections, each by the names of its variables: a run reads their values, the UI shows only the names."""
-    prefix = domain.upper()
+def resources(domain: Domain) -> Mapping[str, Any]:
+    """Connections, each by the names of its variables: a run reads their values, the UI shows only the names.
+
+    What several domains share (an account, a role) may be said for one alone, by its prefix before the variable's name.
+    """
+    variables = {field: variable_of(domain, variable) for field, variable in SNOWFLAKE.items()}
     warehouse = WarehouseResource(
+        database=_said(domain.database_variable, domain.database),
+        storage_integration=_said(domain.integration_variable, domain.integration),
+        query_tag=domain.query_tag,
         **{
             field: dg.EnvVar(variable)
-            for field, variable in SNOWFLAKE.items()
+            for field, variable in variables.items()
             if field in REQUIRED or os.environ.get(variable)
-        }
+        },
     )
     return {
         "source": PostgresResource(
-            dsn=dg.EnvVar(f"{prefix}_POSTGRES_DSN"), schema_name=dg.EnvVar(f"{prefix}_POSTGRES_SCHEMA")
+            dsn=dg.EnvVar(domain.variable("POSTGRES_DSN")), schema_name=dg.EnvVar(domain.variable("POSTGRES_SCHEMA"))
         ),
-        "store": ObjectStoreResource(bucket=dg.EnvVar("SHOPSTREAM_LAKE_BUCKET")),
+        "store": ObjectStoreResource(bucket=_said(domain.variable("LAKE_BUCKET"), domain.bucket)),
         "warehouse": warehouse,
         "snowflake": snowflake,
         "s3": s3,
     }
+
+
+def _said(variable: str, otherwise: str) -> str:
+    """What a variable says, read when it is used; `otherwise` where it is not set."""
+    return dg.EnvVar(variable) if os.environ.get(variable) else otherwise

@@ -47,11 +47,12 @@ def services() -> Iterator[tuple[Services, Forge]]:
         first = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS - 1)
         os.environ["SHOPSTREAM_START_DATE"] = first.isoformat()
         from shopstream_assets.cli.summary import Services
+        from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
         from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
         source = PostgresResource(dsn=impatient(variables["SHOPSTREAM_POSTGRES_DSN"]), schema_name="small_shop")
         with Forge() as forge:
-            yield dataclasses.replace(Services.of("shopstream"), source=source), forge
+            yield dataclasses.replace(Services.of(SHOPSTREAM), source=source), forge
 
 
 @dataclasses.dataclass

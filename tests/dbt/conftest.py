@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = Path(__file__).parents[2] / "dbt_project"
+PROJECT = Path(__file__).parents[2] / "dbt_project" / "shopstream"
 DATABASE = "SHOPSTREAM_DWH"
 COLUMNS = {table.name: [column.name for column in table.columns] for table in TABLES}
 STAGING_TABLES = {table.name: f"{DATABASE}.STAGING.{table.staging_table}" for table in TABLES}

@@ -205,7 +205,8 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(graph: AssetGraph) -> Shop:
     from shopstream_assets.cli.summary import Services
-    from shopstream_assets.domains.shopstream.definitions import SHOPSTREAM, defs
+    from shopstream_assets.domains.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 
     partitions = graph.get(key("lake/orders")).partitions_def
     assert partitions is not None
@@ -219,7 +220,7 @@ def shop(graph: AssetGraph) -> Shop:
         for event in result.get_asset_materialization_events():
             materialization = event.step_materialization_data.materialization
             found.setdefault(materialization.asset_key, []).append(materialization)
-    source = Services.of(SHOPSTREAM.name).source
+    source = Services.of(SHOPSTREAM).source
     with source.snapshot() as connection, connection.cursor() as cursor:
         cursor.execute(
             f"select email, first_name, last_name from {source.schema_name}.users "

@@ -71,6 +71,20 @@ def test_another_dbt_database_or_setting_is_another_manifest(project: Path, monk
     assert digest(project, "D") == seen[-1]
 
 
+def test_a_change_beside_the_project_in_what_it_shares_with_others_is_noticed(tmp_path: Path) -> None:
+    project, shared = tmp_path / "airline", tmp_path / "shared" / "macros"
+    (project / "models").mkdir(parents=True)
+    shared.mkdir(parents=True)
+    (project / "dbt_project.yml").write_text(PROJECT + "macro-paths: [macros, ../shared/macros]\n")
+    (project / "profiles.yml").write_text(PROFILES)
+    (project / "models" / "one.sql").write_text("select {{ answer() }} as a")
+    (shared / "answer.sql").write_text("{% macro answer() %}42{% endmacro %}")
+    assert models(parse(project, "D")) == {"one"}
+    before = digest(project, "D")
+    (shared / "answer.sql").write_text("{% macro answer() %}43{% endmacro %}")
+    assert digest(project, "D") != before
+
+
 def test_the_files_of_a_manifest_come_together_or_not_at_all(project: Path) -> None:
     (project / "models" / "two.sql").write_text("select {{ no_such_macro( }}")
     with pytest.raises(Problem, match="correct the model or YAML file"):

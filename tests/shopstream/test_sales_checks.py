@@ -14,6 +14,7 @@ import pytest
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.checks import equals_the_source, equals_the_source_everywhere, window_of
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.domains.shopstream.sales_comparison import Sales, compare_sales
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS, PRODUCTS
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
@@ -80,8 +81,8 @@ class Shop:
             load_from_lake(self.services.store, self.services.warehouse, table, window)
         models = ["fact_order_items", "fact_orders", "mart_sales_overview"]
         with tempfile.TemporaryDirectory() as target:
-            arguments = dbt_arguments(models, window, target, full_refresh=False)
-            with closing(run_dbt(arguments, parsed_project().parsed, self.services.warehouse)) as events:
+            arguments = dbt_arguments(SHOPSTREAM, models, window, target, full_refresh=False)
+            with closing(run_dbt(arguments, parsed_project(SHOPSTREAM).parsed, self.services.warehouse)) as events:
                 failed = [event["info"]["msg"] for event in events if event["info"]["name"] in FAILURE_EVENTS]
         assert not failed
 
@@ -109,7 +110,7 @@ def shop(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     monkeypatch.setenv("SHOPSTREAM_START_DATE", FIRST.isoformat())
     source = PostgresResource(dsn=services.source.dsn, schema_name=SCHEMA)
     # dbt's manifest is that of the stack's own database.
-    found = Shop(dataclasses.replace(services, source=source, warehouse=Services.of("shopstream").warehouse))
+    found = Shop(dataclasses.replace(services, source=source, warehouse=Services.of(SHOPSTREAM).warehouse))
     with closing(found.connection):
         found.create()
         found.order(9, 3, discount="NaN")

@@ -17,19 +17,20 @@ from shopstream_assets.cli.doctor.lake import check_lake
 from shopstream_assets.cli.doctor.postgres import check_source, check_storage
 from shopstream_assets.cli.doctor.settings import check_settings
 from shopstream_assets.cli.doctor.warehouse import check_warehouse
+from shopstream_assets.platform.declare.domain import Domain
 
 SERVICE_SECONDS = 60
 
 
-def examine(environment: Environment) -> Iterator[Finding]:
-    """Check the settings, then all services side by side; yields findings service by service."""
+def examine(domain: Domain, environment: Environment) -> Iterator[Finding]:
+    """Check the settings of a domain, then all its services side by side; yields findings service by service."""
     hide = Redactor(environment)
     broken: set[str] = set()
-    for finding in check_settings(environment):
+    for finding in check_settings(domain, environment):
         if finding.result == "FAIL":
             broken.add(finding.what)
         yield hide(finding)
-    pending = [_Examination(service, environment, broken) for service in SERVICES]
+    pending = [_Examination(service, domain, environment, broken) for service in services_of(domain)]
     deadline = time.monotonic() + SERVICE_SECONDS
     for examination in pending:
         for finding in examination.findings(deadline):
@@ -42,22 +43,22 @@ class _Service:
 
     name: str
     needs: tuple[str, ...]
-    check: Callable[[Environment], Iterator[Finding]]
+    check: Callable[[Domain, Environment], Iterator[Finding]]
 
 
 class _Examination:
     """One service being checked in a thread that may be left behind when the service hangs."""
 
-    def __init__(self, service: _Service, environment: Environment, broken: set[str]) -> None:
+    def __init__(self, service: _Service, domain: Domain, environment: Environment, broken: set[str]) -> None:
         self.service = service
         self.results: queue.Queue[Finding | None] = queue.Queue()
         self.missing = sorted(broken.intersection(service.needs))
         if not self.missing:
-            threading.Thread(target=self._run, args=(environment,), daemon=True).start()
+            threading.Thread(target=self._run, args=(domain, environment), daemon=True).start()
 
-    def _run(self, environment: Environment) -> None:
+    def _run(self, domain: Domain, environment: Environment) -> None:
         try:
-            for finding in self.service.check(environment):
+            for finding in self.service.check(domain, environment):
                 self.results.put(finding)
         # Anything that a driver raises is a finding here.
         except Exception as error:  # noqa: BLE001
@@ -82,32 +83,29 @@ class _Examination:
             yield finding
 
 
-SERVICES = (
-    _Service(
-        "Postgres",
-        ("SHOPSTREAM_POSTGRES_DSN", "SHOPSTREAM_POSTGRES_SCHEMA", "SHOPSTREAM_SOURCE_MODE"),
-        check_source,
-    ),
-    _Service(
-        "S3",
-        ("SHOPSTREAM_LAKE_BUCKET", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS credentials"),
-        check_lake,
-    ),
-    _Service(
-        "Snowflake",
-        (
-            "SNOWFLAKE_ACCOUNT",
-            "SNOWFLAKE_USER",
-            "SNOWFLAKE_ROLE",
-            "SNOWFLAKE_DATABASE",
-            "SNOWFLAKE_STORAGE_INTEGRATION",
-            "SNOWFLAKE_PORT",
-            "SNOWFLAKE_PROTOCOL",
-            "SNOWFLAKE_PRIVATE_KEY_PATH",
-            "SNOWFLAKE credentials",
-            "SHOPSTREAM_LAKE_BUCKET",
+def services_of(domain: Domain) -> list[_Service]:
+    """The services of a domain, and the settings that each needs."""
+    bucket = domain.variable("LAKE_BUCKET")
+    return [
+        _Service(
+            "Postgres", tuple(map(domain.variable, ("POSTGRES_DSN", "POSTGRES_SCHEMA", "SOURCE_MODE"))), check_source
         ),
-        check_warehouse,
-    ),
-    _Service("Dagster storage", ("SHOPSTREAM_DAGSTER_POSTGRES_URL",), check_storage),
-)
+        _Service("S3", (bucket, "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS credentials"), check_lake),
+        _Service(
+            "Snowflake",
+            (
+                "SNOWFLAKE_ACCOUNT",
+                "SNOWFLAKE_USER",
+                "SNOWFLAKE_ROLE",
+                domain.database_variable,
+                domain.integration_variable,
+                "SNOWFLAKE_PORT",
+                "SNOWFLAKE_PROTOCOL",
+                "SNOWFLAKE_PRIVATE_KEY_PATH",
+                "SNOWFLAKE credentials",
+                bucket,
+            ),
+            check_warehouse,
+        ),
+        _Service("Dagster storage", ("SHOPSTREAM_DAGSTER_POSTGRES_URL",), check_storage),
+    ]

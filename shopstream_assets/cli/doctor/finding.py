@@ -40,7 +40,9 @@ class Redactor:
 
     def __init__(self, environment: Environment) -> None:
         found = {v for n, v in environment.items() if re.search("PASSWORD|PASSPHRASE|SECRET|TOKEN", n)}
-        for name in ("SHOPSTREAM_POSTGRES_DSN", "SHOPSTREAM_DAGSTER_POSTGRES_URL"):
+        for name in environment:
+            if not name.endswith(("_POSTGRES_DSN", "_POSTGRES_URL")):
+                continue
             with contextlib.suppress(ValueError):
                 if password := urlsplit(environment.get(name, "")).password:
                     found |= {password, unquote(password)}

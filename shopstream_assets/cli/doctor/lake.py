@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shopstream_assets.cli.doctor.finding import CONNECT_SECONDS, LOCAL_HINT, Environment, Finding, words
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.settings import lake_bucket
 
 
-def check_lake(environment: Environment) -> Iterator[Finding]:
+def check_lake(domain: Domain, environment: Environment) -> Iterator[Finding]:
     """The bucket exists, and an object can be written, read, listed and deleted."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    bucket = environment["SHOPSTREAM_LAKE_BUCKET"]
+    bucket = lake_bucket(domain, environment)
     key = f"_doctor/{uuid.uuid4()}"
     limits = Config(connect_timeout=CONNECT_SECONDS, read_timeout=15, retries={"total_max_attempts": 1})
     steps: list[tuple[str, Callable[[Any], Any], str]] = [
@@ -33,7 +35,7 @@ def check_lake(environment: Environment) -> Iterator[Finding]:
                 step(s3)
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
-                yield Finding("FAIL", f"S3: {name}", words(error), _s3_advice(code, bucket, right))
+                yield Finding("FAIL", f"S3: {name}", words(error), _s3_advice(code, domain, bucket, right))
                 if name in ("bucket", "write"):
                     return
             else:
@@ -43,9 +45,9 @@ def check_lake(environment: Environment) -> Iterator[Finding]:
         yield Finding("FAIL", "S3", words(error), advice)
 
 
-def _s3_advice(code: str, bucket: str, right: str) -> str:
+def _s3_advice(code: str, domain: Domain, bucket: str, right: str) -> str:
     if code in ("404", "NoSuchBucket"):
-        return f"Create the bucket {bucket}, or correct SHOPSTREAM_LAKE_BUCKET. {LOCAL_HINT}"
+        return f"Create the bucket {bucket}, or correct {domain.variable('LAKE_BUCKET')}. {LOCAL_HINT}"
     if code in ("301", "PermanentRedirect", "AuthorizationHeaderMalformed"):
         return "The bucket lies in another region: correct AWS_DEFAULT_REGION."
     return f"Correct the credentials, or grant {right} on {bucket}."

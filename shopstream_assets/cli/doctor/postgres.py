@@ -6,46 +6,46 @@ from collections.abc import Iterator
 from typing import Any
 
 from shopstream_assets.cli.doctor.finding import CONNECT_SECONDS, LOCAL_HINT, Environment, Finding, words
+from shopstream_assets.platform.declare.domain import Domain
 
 # As docs/production.md says.
 OLDEST = 14
 
 
-def check_source(environment: Environment) -> Iterator[Finding]:
+def check_source(domain: Domain, environment: Environment) -> Iterator[Finding]:
     """Postgres answers, and the declared tables can be read with their columns; simulated: or can be created."""
     import psycopg
     from psycopg import sql
 
-    from shopstream_assets.domains.shopstream.tables import TABLES
-
-    schema = environment["SHOPSTREAM_POSTGRES_SCHEMA"]
+    schema = environment[domain.variable("POSTGRES_SCHEMA")]
     try:
-        connection = _connect(environment["SHOPSTREAM_POSTGRES_DSN"])
+        connection = _connect(environment[domain.variable("POSTGRES_DSN")])
     except psycopg.OperationalError as error:
         yield Finding("FAIL", "Postgres: login", words(error), _postgres_advice(words(error)))
         return
     with connection:
         yield _version("Postgres: login", connection)
         readable = 0
-        for table in TABLES:
+        for table in domain.tables:
             columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
             relation = sql.Identifier(schema, table.name)
             try:
                 connection.execute(sql.SQL("select {} from {} limit 1").format(columns, relation))
                 readable += 1
             except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-                if environment["SHOPSTREAM_SOURCE_MODE"] == "live":
-                    advice = "Correct SHOPSTREAM_POSTGRES_SCHEMA, or create the table; live mode only reads."
+                if environment[domain.variable("SOURCE_MODE")] == "live":
+                    variable = domain.variable("POSTGRES_SCHEMA")
+                    advice = f"Correct {variable}, or create the table; live mode only reads."
                     yield Finding("FAIL", f"Postgres: {schema}.{table.name}", words(error), advice)
             except psycopg.Error as error:
                 advice = f"Grant the DSN's role usage on schema {schema} and select on {schema}.{table.name}."
                 if isinstance(error, psycopg.errors.UndefinedColumn):
                     advice = "The table lacks a declared column: add it, or change the table's declaration."
                 yield Finding("FAIL", f"Postgres: {schema}.{table.name}", words(error), advice)
-        if readable == len(TABLES):
+        if readable == len(domain.tables):
             yield Finding("ok", "Postgres: tables", f"all {readable} can be read")
-        elif environment["SHOPSTREAM_SOURCE_MODE"] == "simulated":
-            yield _creatable(connection, schema, len(TABLES) - readable)
+        elif environment[domain.variable("SOURCE_MODE")] == "simulated":
+            yield _creatable(connection, schema, len(domain.tables) - readable)
 
 
 def _version(what: str, connection: Any) -> Finding:
@@ -87,7 +87,7 @@ def _postgres_advice(message: str) -> str:
     return f"Is the server up, and host and port right, and does a firewall let this host through? {LOCAL_HINT}"
 
 
-def check_storage(environment: Environment) -> Iterator[Finding]:
+def check_storage(_domain: Domain, environment: Environment) -> Iterator[Finding]:
     """Dagster's database answers, and its tables exist or can be created."""
     import psycopg
 

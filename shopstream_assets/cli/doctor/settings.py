@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from shopstream_assets.cli.doctor.finding import LOCAL_HINT, Environment, Finding, masked
+from shopstream_assets.platform.declare.domain import Domain
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class _Setting:
     default: str = ""
 
 
-def check_settings(environment: Environment) -> Iterator[Finding]:
-    """Every variable that the platform reads: present where needed, well-formed, consistent with the others."""
-    for setting in SETTINGS:
+def check_settings(domain: Domain, environment: Environment) -> Iterator[Finding]:
+    """Every variable that is read for a domain: present where needed, well-formed, consistent with the others."""
+    for setting in settings_of(domain):
         value = environment.get(setting.name, "")
         if value and (problem := setting.problem(value)):
             yield Finding("FAIL", setting.name, "set, but not usable" if setting.secret else masked(value), problem)
@@ -40,9 +41,9 @@ def check_settings(environment: Environment) -> Iterator[Finding]:
     yield from _check_combinations(environment)
 
 
-def check_dotenv(path: Path, environment: Environment) -> Iterator[Finding]:
+def check_dotenv(path: Path, domain: Domain, environment: Environment) -> Iterator[Finding]:
     """Where settings are missing that the file of the current folder would give: that there is no such file."""
-    missing = [setting.name for setting in SETTINGS if setting.required and not environment.get(setting.name)]
+    missing = [item.name for item in settings_of(domain) if item.required and not environment.get(item.name)]
     if missing and not path.is_file():
         advice = (
             "Change to the folder of the repository, where `shopstream stack up` leaves its settings in .env, or set "
@@ -165,28 +166,30 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return lambda value: "" if value in choices else f"Write {' or '.join(choices)}."
 
 
-SETTINGS = (
-    _Setting("SHOPSTREAM_SOURCE_MODE", True, _choice("simulated", "live")),
-    _Setting("SHOPSTREAM_START_DATE", True, _day),
-    _Setting("SHOPSTREAM_SCALE", False, _positive, default="1"),
-    _Setting("SHOPSTREAM_SEED", False, _whole, default="42"),
-    _Setting("SHOPSTREAM_POSTGRES_DSN", True, _source_dsn),
-    _Setting("SHOPSTREAM_POSTGRES_SCHEMA", True, _anything),
-    _Setting("AWS_ENDPOINT_URL", False, _endpoint, default="AWS itself"),
-    _Setting("AWS_DEFAULT_REGION", False, _anything),
-    _Setting("SHOPSTREAM_LAKE_BUCKET", True, _bucket),
-    _Setting("SNOWFLAKE_ACCOUNT", True, _account),
-    _Setting("SNOWFLAKE_USER", True, _anything),
-    _Setting("SNOWFLAKE_PRIVATE_KEY_PATH", False, _key_file),
-    _Setting("SNOWFLAKE_PASSWORD", False, _anything, secret=True),
-    _Setting("SNOWFLAKE_ROLE", True, _anything),
-    _Setting("SNOWFLAKE_DATABASE", True, _anything),
-    _Setting("SNOWFLAKE_STORAGE_INTEGRATION", True, _anything),
-    _Setting("SNOWFLAKE_HOST", False, _anything, default="Snowflake itself"),
-    _Setting("SNOWFLAKE_PORT", False, _whole),
-    _Setting("SNOWFLAKE_PROTOCOL", False, _choice("http", "https")),
-    _Setting("DAGSTER_HOME", True, _dagster_home),
-    _Setting("SHOPSTREAM_DAGSTER_POSTGRES_URL", True, _dagster_url),
-    _Setting("SHOPSTREAM_DAGSTER_DIR", True, _writable_folder),
-    _Setting("DAGSTER_EVENT_BATCH_SIZE", False, _whole, default="event rows are written one by one, slowly"),
-)
+def settings_of(domain: Domain) -> list[_Setting]:
+    """What is read of the environment for a domain, in the order of .env.example."""
+    return [
+        _Setting(domain.variable("SOURCE_MODE"), True, _choice("simulated", "live")),
+        _Setting(domain.variable("START_DATE"), not domain.start_date, _day, default=str(domain.start_date or "")),
+        _Setting(domain.variable("SCALE"), False, _positive, default="1"),
+        _Setting(domain.variable("SEED"), False, _whole, default="42"),
+        _Setting(domain.variable("POSTGRES_DSN"), True, _source_dsn),
+        _Setting(domain.variable("POSTGRES_SCHEMA"), True, _anything),
+        _Setting("AWS_ENDPOINT_URL", False, _endpoint, default="AWS itself"),
+        _Setting("AWS_DEFAULT_REGION", False, _anything),
+        _Setting(domain.variable("LAKE_BUCKET"), False, _bucket, default=domain.bucket),
+        _Setting("SNOWFLAKE_ACCOUNT", True, _account),
+        _Setting("SNOWFLAKE_USER", True, _anything),
+        _Setting("SNOWFLAKE_PRIVATE_KEY_PATH", False, _key_file),
+        _Setting("SNOWFLAKE_PASSWORD", False, _anything, secret=True),
+        _Setting("SNOWFLAKE_ROLE", True, _anything),
+        _Setting("SNOWFLAKE_HOST", False, _anything, default="Snowflake itself"),
+        _Setting("SNOWFLAKE_PORT", False, _whole),
+        _Setting("SNOWFLAKE_PROTOCOL", False, _choice("http", "https")),
+        _Setting(domain.database_variable, False, _anything, default=domain.database),
+        _Setting(domain.integration_variable, False, _anything, default=domain.integration),
+        _Setting("DAGSTER_HOME", True, _dagster_home),
+        _Setting("SHOPSTREAM_DAGSTER_POSTGRES_URL", True, _dagster_url),
+        _Setting("SHOPSTREAM_DAGSTER_DIR", True, _writable_folder),
+        _Setting("DAGSTER_EVENT_BATCH_SIZE", False, _whole, default="event rows are written one by one, slowly"),
+    ]

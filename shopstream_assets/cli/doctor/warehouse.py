@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from shopstream_assets.cli.doctor.finding import LOCAL_HINT, Environment, Finding, words
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.settings import lake_bucket, storage_integration, warehouse_database
 
 SCHEMAS = ("RAW", "STAGING", "CORE", "MARTS")
 WAREHOUSES = ("LOADING_WH", "TRANSFORMING_WH", "REPORTING_WH")
 
 
-def check_warehouse(environment: Environment) -> Iterator[Finding]:
+def check_warehouse(domain: Domain, environment: Environment) -> Iterator[Finding]:
     """Snowflake lets us in, its objects exist, and the two things the platform creates can be created."""
     import warnings
 
@@ -21,7 +23,8 @@ def check_warehouse(environment: Environment) -> Iterator[Finding]:
         # The connector complains of a newer urllib3 at import.
         warnings.simplefilter("ignore")
         import snowflake.connector as connector
-    database = _identifier(environment["SNOWFLAKE_DATABASE"])
+    named = warehouse_database(domain, environment)
+    database = _identifier(named)
     try:
         session = connector.connect(**_snowflake_login(environment))
     except (connector.Error, ValueError, TypeError) as error:
@@ -32,8 +35,8 @@ def check_warehouse(environment: Environment) -> Iterator[Finding]:
         yield Finding("FAIL", "Snowflake: login", words(error), advice)
         return
     probe = f"_DOCTOR_{uuid.uuid4().hex.upper()}"
-    integration = _identifier(environment["SNOWFLAKE_STORAGE_INTEGRATION"])
-    location = f"s3://{environment['SHOPSTREAM_LAKE_BUCKET']}/_doctor/"
+    integration = _identifier(storage_integration(domain, environment))
+    location = f"s3://{lake_bucket(domain, environment)}/_doctor/"
     stage = f"{database}.RAW.{probe}"
     grant = f"deploy/snowflake creates it and grants it to {environment['SNOWFLAKE_ROLE']}."
     stages = [
@@ -47,7 +50,7 @@ def check_warehouse(environment: Environment) -> Iterator[Finding]:
         yield Finding("ok", "Snowflake: login", f"as {environment['SNOWFLAKE_USER']}")
         for what, statements, found in (
             *((f"warehouse {name}", [f"use warehouse {name}"], "usable") for name in WAREHOUSES),
-            (f"database {environment['SNOWFLAKE_DATABASE']}", [f"use database {database}"], "usable"),
+            (f"database {named}", [f"use database {database}"], "usable"),
             *((f"schema {name}", [f"use schema {database}.{name}"], "usable") for name in SCHEMAS),
             ("stage", stages, f"can be created in RAW over {location}, and listed"),
             ("table", tables, "can be created in STAGING"),

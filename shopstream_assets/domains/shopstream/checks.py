@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import dagster as dg
 
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.domains.shopstream.sales_comparison import (
     NOTHING,
     Comparison,
@@ -27,7 +28,7 @@ NAMED = 3
 # What changed within this time is on its way: the sensors look at every day once an hour.
 ON_ITS_WAY = dt.timedelta(hours=1)
 REBUILD = "shopstream rebuild fact_order_items"
-MATERIALIZE = "dagster asset materialize -m shopstream_assets.domains.shopstream.definitions"
+MATERIALIZE = f"dagster asset materialize -m {SHOPSTREAM.module}"
 
 
 @dg.asset_check(
@@ -43,7 +44,7 @@ def equals_the_source(
     warehouse: WarehouseResource,
 ) -> dg.AssetCheckResult:
     """Compare the sales mart with Postgres over the days of the run; a run without days compares everything."""
-    start = domain_settings("shopstream").start_date
+    start = domain_settings(SHOPSTREAM).start_date
     window = window_of(context.run.tags, dt.datetime.now(dt.UTC))
     with told_from("marts", SALES.path[-1], window or "all", "comparing with Postgres"):
         found = compare_sales(source, store, warehouse, start, window)
@@ -67,7 +68,7 @@ def equals_the_source_everywhere(
     """Compare all of the sales mart with Postgres, and the days of both tables with the lake: on a clock."""
     with told_from("marts", SALES.path[-1], "all", "comparing with Postgres"):
         try:
-            found = compare_sales(source, store, warehouse, domain_settings("shopstream").start_date)
+            found = compare_sales(source, store, warehouse, domain_settings(SHOPSTREAM).start_date)
         except NeverBuilt as problem:
             return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(problem))
     left_behind = stale(found, dt.datetime.now(dt.UTC))

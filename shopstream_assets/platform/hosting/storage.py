@@ -11,6 +11,7 @@ already. The rows are the same. dagster.yaml names these classes.
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+import sqlalchemy as db
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
@@ -24,9 +25,6 @@ from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 from shopstream_assets.platform.hosting.interruption import wait_for_writers
 from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher
 
-# One step at a time writes to the warehouse: two that write one table would wait for each other's locks, and models of
-# one dbt run, built one after the other, must not see staging change between them.
-WAREHOUSE_POOL = "warehouse"
 ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
 BATCHED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION}
 
@@ -63,10 +61,25 @@ class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
 class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     """PostgresEventLogStorage on kept connections, which also batches planned events."""
 
-    def _init_db(self) -> None:
-        super()._init_db()
-        # The default limit of pools lets the first runs overlap (dagster 1.13): the one that matters is set for good.
-        self.set_concurrency_slots(WAREHOUSE_POOL, 1)
+    def initialize_concurrency_limit_to_default(self, concurrency_key: str) -> bool:
+        """Give a pool that nobody has used yet its slots; of several steps that come first, one does.
+
+        dagster 1.13 has each of them insert the pool, which fails in Postgres for all but the first.
+        """
+        with self.index_connection() as connection:
+            # Held by the session, and given back below: what the parent does has a connection of its own.
+            lock = db.func.hashtext(f"slots of pool {concurrency_key}")
+            connection.execute(db.select(db.func.pg_advisory_lock(lock)))
+            try:
+                limit = self._instance.global_op_concurrency_default_limit
+                known = {pool.name: pool.limit for pool in self.get_pool_limits()}
+                if limit is None or concurrency_key not in known:
+                    return super().initialize_concurrency_limit_to_default(concurrency_key)
+                if known[concurrency_key] != limit:
+                    self.set_concurrency_slots(concurrency_key, limit)
+                return True
+            finally:
+                connection.execute(db.select(db.func.pg_advisory_unlock(lock)))
 
     def free_concurrency_slot_for_step(self, run_id: str, step_key: str) -> None:
         """Free a step's slot, once nothing that the step began in this process writes any more."""

@@ -10,6 +10,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
+from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.partitions import ranges
 
 NOTHING_TO_REPAIR = "Every complete day of every asset is materialized."
@@ -52,7 +53,7 @@ def days_by_asset(instance: dg.DagsterInstance, graph: BaseAssetGraph, now: dt.d
     return found
 
 
-def commands(found: Mapping[dg.AssetKey, Days], domain: str) -> Iterator[str]:
+def commands(found: Mapping[dg.AssetKey, Days], domain: Domain) -> Iterator[str]:
     """Shell commands that materialize what failed or is missing; a command takes all assets that lack the same days."""
     assets_by_range: dict[tuple[str, str], list[str]] = defaultdict(list)
     for key, days in found.items():
@@ -62,6 +63,6 @@ def commands(found: Mapping[dg.AssetKey, Days], domain: str) -> Iterator[str]:
     for (first, last), assets in sorted(assets_by_range.items()):
         selection = "*" if assets == everything else " or ".join(f'key:"{asset}"' for asset in assets)
         yield (
-            f"dagster asset materialize -m shopstream_assets.domains.{domain}.definitions "
+            f"dagster asset materialize -m {domain.module} "
             f"--select {shlex.quote(selection)} --partition-range {first}...{last}"
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import spans
 from shopstream_assets.platform.operate.failed_runs import FailedRun, failed_runs
 from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset
@@ -21,25 +22,25 @@ COMMANDS_SHOWN = 20
 RUNS_SHOWN = 5
 
 
-def days_to_repair(domain: str) -> dg.AssetSpec:
+def days_to_repair(domain: Domain) -> dg.AssetSpec:
     """The page, as an asset that nothing materializes but the sensor below."""
     return dg.AssetSpec(
-        dg.AssetKey([domain, LAYER, TABLE]),
-        group_name=f"{domain}_{LAYER}",
-        description=f"One row per asset of {domain} with complete days (UTC) that failed or are missing: which days, "
-        "and what repairs them; and the runs that failed. Looked at after every run, and at midnight.",
+        asset_key(domain.name, LAYER, TABLE),
+        group_name=f"{domain.name}_{LAYER}",
+        description=f"One row per asset of {domain.title} with complete days (UTC) that failed or are missing: which "
+        "days, and what repairs them; and the runs that failed. Looked at after every run, and at midnight.",
         owners=["team:data-platform"],
-        tags={"domain": domain, "layer": LAYER},
+        tags={"domain": domain.name, "layer": LAYER},
         kinds={"dagster"},
     )
 
 
-def repair_sensor(domain: str) -> dg.SensorDefinition:
+def repair_sensor(domain: Domain) -> dg.SensorDefinition:
     """Writes the page when what it says has changed; running from the start."""
     page = days_to_repair(domain).key
 
     @dg.sensor(
-        name=f"{domain}_days_to_repair",
+        name=f"{domain.name}_days_to_repair",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"After every run, and at midnight, lists the days to repair in the asset {page.to_user_string()}.",
@@ -52,8 +53,8 @@ def repair_sensor(domain: str) -> dg.SensorDefinition:
         if (state := newest_change(context.instance, now)) == seen:
             return dg.SkipReason("No run has ended since the last look.")
         complete = days_by_asset(context.instance, context.repository_def.asset_graph, now)
-        found = {key: days for key, days in complete.items() if key.path[0] == domain and days.to_repair}
-        failed = failed_runs(context.instance, now, domain)
+        found = {key: days for key, days in complete.items() if key.path[0] == domain.name and days.to_repair}
+        failed = failed_runs(context.instance, now, domain.name)
         says = hashlib.sha256(repr((sorted(found.items()), failed)).encode()).hexdigest()[:16]
         return dg.SensorResult(
             asset_events=[] if says == told else [_materialization(page, found, failed, domain)],
@@ -70,7 +71,7 @@ def _summary(found: Mapping[dg.AssetKey, Days], failed: Sequence[FailedRun]) -> 
 
 
 def _materialization(
-    page: dg.AssetKey, found: Mapping[dg.AssetKey, Days], failed: Sequence[FailedRun], domain: str
+    page: dg.AssetKey, found: Mapping[dg.AssetKey, Days], failed: Sequence[FailedRun], domain: Domain
 ) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         page,
@@ -99,7 +100,7 @@ def runs_markdown(failed: Sequence[FailedRun]) -> Iterator[str]:
         yield f"- and {len(failed) - RUNS_SHOWN} more"
 
 
-def markdown(found: Mapping[dg.AssetKey, Days], domain: str) -> str:
+def markdown(found: Mapping[dg.AssetKey, Days], domain: Domain) -> str:
     """A row per asset, linked to its partitions in the UI, and the commands that repair them all."""
     if not found:
         return NOTHING_TO_REPAIR
@@ -121,6 +122,6 @@ def markdown(found: Mapping[dg.AssetKey, Days], domain: str) -> str:
             "",
             # Not as a block of code, which would not wrap.
             *(f"- `{command}`" for command in to_run[:COMMANDS_SHOWN]),
-            *([f"- and {more} more: `shopstream status` lists them"] if more > 0 else []),
+            *([f"- and {more} more: `shopstream status --domain {domain.name}` lists them"] if more > 0 else []),
         ]
     )

@@ -7,13 +7,15 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-PACKAGE = Path(__file__).parents[2]
-REPOSITORY = PACKAGE.parent
+from shopstream_assets.platform.declare.domain import Domain
+
+REPOSITORY = Path(__file__).parents[3]
 # Where the repository's files are on the web, as https://github.com/you/shopstream/blob/main.
 CODE_URL = "SHOPSTREAM_CODE_URL"
 
@@ -28,7 +30,7 @@ def code_references(*places: Place) -> dict[str, dg.MetadataValue]:
         warnings.simplefilter("ignore", dg.BetaWarning)
         links: list[dg.LocalFileCodeReference | dg.UrlCodeReference] = [
             dg.UrlCodeReference(url=f"{base}/{path.relative_to(REPOSITORY).as_posix()}#L{line}")
-            if base
+            if base and path.is_relative_to(REPOSITORY)
             else dg.LocalFileCodeReference(file_path=str(path), line_number=line)
             for path, line in places
         ]
@@ -40,9 +42,15 @@ def definition(function: Callable[..., Any]) -> Place:
     return Path(function.__code__.co_filename), function.__code__.co_firstlineno
 
 
-def declaration(domain: str, table: str) -> list[Place]:
-    """Where a domain declares a source table; empty where its tables.py does not name it."""
-    path = PACKAGE / "domains" / domain / "tables.py"
+def declaration(domain: Domain, table: str) -> list[Place]:
+    """Where a domain declares a source table; empty where no tables.py beside its definitions names it."""
+    try:
+        found = find_spec(domain.module)
+    except ModuleNotFoundError:
+        return []
+    if found is None or found.origin is None:
+        return []
+    path = Path(found.origin).with_name("tables.py")
     line = _declared(path).get(table)
     return [(path, line)] if line else []
 

@@ -59,7 +59,7 @@ def declared_metadata(
         "dagster/table_name": location,
         "dagster/column_schema": column_schema(table, layer, added),
         **({"dagster/column_lineage": dg.TableColumnLineage(lineage)} if lineage else {}),
-        **code_references(*declaration(domain.name, table.name), definition(defined_by)),
+        **code_references(*declaration(domain, table.name), definition(defined_by)),
     }
 
 

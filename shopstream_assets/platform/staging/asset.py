@@ -11,7 +11,6 @@ from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY
-from shopstream_assets.platform.hosting.storage import WAREHOUSE_POOL
 from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS, ADDED_DESCRIPTIONS
 from shopstream_assets.platform.lake.manifest import Manifest, published, read_manifests
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
@@ -68,7 +67,7 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
         name=f"{domain.name}__staging__{table.name}",
         backfill_policy=SINGLE_RUN,
         retry_policy=RETRY,
-        pool=WAREHOUSE_POOL,
+        pool=domain.pool,
     )
     def stage(
         context: dg.AssetExecutionContext, store: ObjectStoreResource, warehouse: WarehouseResource

@@ -1,6 +1,7 @@
 """Which manifest each partition of staging was loaded from: a row per table and day, written with the load itself.
 
-dbt keeps the same for its models (CORE.BUILT_PARTITIONS, see dbt_project/macros): one hash travels through all layers.
+dbt keeps the same for its models (CORE.BUILT_PARTITIONS, see dbt_project/shared/macros): one hash travels through all
+layers.
 """
 
 from __future__ import annotations

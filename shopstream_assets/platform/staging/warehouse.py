@@ -59,6 +59,7 @@ class WarehouseResource(dg.ConfigurableResource):
     port: str = ""
     protocol: str = ""
     storage_integration: str = Field(default="", description="Integration that lets Snowflake read the lake.")
+    query_tag: str = Field(default="shopstream", description="Tag of the queries; dbt's have _dbt behind it.")
 
     def parameters(self, warehouse: str) -> dict[str, Any]:
         """Keyword arguments for `snowflake.connector.connect`."""
@@ -87,7 +88,7 @@ class WarehouseResource(dg.ConfigurableResource):
             "platform_detection_timeout_seconds": 0.0,
             "session_parameters": {
                 "TIMEZONE": "UTC",
-                "QUERY_TAG": "shopstream",
+                "QUERY_TAG": self.query_tag,
                 # What a session runs whose process was killed; Snowflake waits for five minutes.
                 "ABORT_DETACHED_QUERY": True,
                 "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,

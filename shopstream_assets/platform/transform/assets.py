@@ -17,14 +17,10 @@ from pydantic import Field
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
 from shopstream_assets.platform.hosting.retries import RETRY
-from shopstream_assets.platform.hosting.storage import WAREHOUSE_POOL
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.build import build_models
-from shopstream_assets.platform.transform.dbt_manifest import built_manifest, parsed_project
+from shopstream_assets.platform.transform.dbt_manifest import built_manifest
 from shopstream_assets.platform.transform.translator import Translator
-
-# Of this process's project, as dbt keeps it for itself.
-PARSED = parsed_project().parsed
 
 
 class BuildConfig(dg.Config):
@@ -43,22 +39,16 @@ def dbt_step(domain: str) -> str:
 
 def dbt_definitions(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The domain's models, as one step."""
-    manifest = built_manifest()
-    models = [
-        node["name"]
-        for node in manifest["nodes"].values()
-        if node["resource_type"] == "model" and node["fqn"][1] == domain.name
-    ]
+    manifest = built_manifest(domain)
 
     @dbt_assets(
         manifest=manifest,
-        select=" ".join(models),
         name=dbt_step(domain.name),
         partitions_def=partitions,
         backfill_policy=SINGLE_RUN,
-        dagster_dbt_translator=Translator(),
+        dagster_dbt_translator=Translator(domain),
         retry_policy=RETRY,
-        pool=WAREHOUSE_POOL,
+        pool=domain.pool,
     )
     def build(context: dg.AssetExecutionContext, config: BuildConfig, warehouse: WarehouseResource) -> Iterator[Any]:
         yield from build_models(context, warehouse, domain, manifest, Window.of(context), config.full_refresh)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from shopstream_assets.platform.declare.chart import Chart
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
@@ -17,7 +16,7 @@ from shopstream_assets.platform.present import previews
 from shopstream_assets.platform.present.charts import drawn
 from shopstream_assets.platform.staging.change_log import create_staging_table, snowflake_name
 from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
-from shopstream_assets.platform.transform.dbt_manifest import PROJECT, directories, parsed_project
+from shopstream_assets.platform.transform.dbt_manifest import directories, parsed_project
 from shopstream_assets.platform.transform.dbt_run import run_dbt
 from shopstream_assets.platform.transform.model_metadata import clear_columns
 from shopstream_assets.platform.transform.translator import Translator
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
 
 
-def dbt_arguments(selection: Sequence[str], window: Window, target: str | Path, full_refresh: bool) -> list[str]:
+def dbt_arguments(
+    domain: Domain, selection: Sequence[str], window: Window, target: str | Path, full_refresh: bool
+) -> list[str]:
     """Arguments of the dbt command that builds `selection` for the changes of `window`, or anew from all there is."""
     variables = {"partition_start": str(window.first), "partition_end": str(window.end)}
     return [
@@ -35,13 +36,13 @@ def dbt_arguments(selection: Sequence[str], window: Window, target: str | Path, 
         *("--indirect-selection", "empty", "--exclude-resource-type", "unit_test"),
         *("--vars", json.dumps(variables)),
         *(["--full-refresh"] if full_refresh else []),
-        *directories(PROJECT, target),
+        *directories(domain.project(), target),
     ]
 
 
-def selected_nodes(context: dg.AssetExecutionContext, manifest: Mapping[str, Any]) -> list[str]:
+def selected_nodes(context: dg.AssetExecutionContext, domain: Domain, manifest: Mapping[str, Any]) -> list[str]:
     """dbt's names of the models and data tests that the step was asked for; unit tests are for development."""
-    translator = Translator()
+    translator = Translator(domain)
     wanted_checks = {
         spec.metadata["dagster_dbt/unique_id"]
         for spec in context.assets_def.check_specs
@@ -66,9 +67,9 @@ def build_models(
     """Build what the step was asked for; yields its outputs and checks as dbt tells of them."""
     from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
-    selection = selected_nodes(context, manifest)
+    selection = selected_nodes(context, domain, manifest)
     failures: list[str] = []
-    translator = Translator()
+    translator = Translator(domain)
     where, doing = f"{context.op_execution_context.op.name}, partition {window}", "building dbt models"
     with (
         told_from("dbt", context.op_execution_context.op.name, window, doing),
@@ -80,12 +81,14 @@ def build_models(
         # A table of which nothing was ever loaded is empty, not an error.
         for table in domain.tables:
             create_staging_table(session, warehouse.database, table, ())
-        if not full_refresh and (unknown := unaccounted(cursor, warehouse, manifest, context.selected_asset_keys)):
+        if not full_refresh and (
+            unknown := unaccounted(cursor, warehouse, domain, manifest, context.selected_asset_keys)
+        ):
             context.log.info(f"Built anew from all of staging, as nothing says what they hold: {', '.join(unknown)}.")
             full_refresh = True
         # Closed, not left to the garbage collector: dbt ends with the step.
-        arguments = dbt_arguments(selection, window, target, full_refresh)
-        events = stack.enter_context(closing(run_dbt(arguments, parsed_project().parsed, warehouse)))
+        arguments = dbt_arguments(domain, selection, window, target, full_refresh)
+        events = stack.enter_context(closing(run_dbt(arguments, parsed_project(domain).parsed, warehouse)))
         for raw_event in events:
             if raw_event["info"]["name"] in FAILURE_EVENTS:
                 failures.append(" ".join(raw_event["info"]["msg"].split()))
@@ -96,7 +99,7 @@ def build_models(
                     duration = {name: value for name, value in asset_event.metadata.items() if name == DURATION}
                     asset_event = asset_event.with_metadata({**duration, **_size(cursor, node)})
                     context.add_asset_metadata(
-                        _looks(context, cursor, node, manifest, domain.charts.get(node["name"])),
+                        _looks(context, cursor, node, manifest, domain),
                         asset_key=translator.get_asset_key(node),
                         partition_key=str(window.end - ONE_DAY),
                     )
@@ -106,7 +109,11 @@ def build_models(
 
 
 def unaccounted(
-    cursor: "SnowflakeCursor", warehouse: WarehouseResource, manifest: Mapping[str, Any], chosen: Set[dg.AssetKey]
+    cursor: "SnowflakeCursor",
+    warehouse: WarehouseResource,
+    domain: Domain,
+    manifest: Mapping[str, Any],
+    chosen: Set[dg.AssetKey],
 ) -> list[str]:
     """Those of the chosen models that are incremental, and of which the ledger has no line.
 
@@ -125,7 +132,7 @@ def unaccounted(
     except ProgrammingError as error:
         if error.errno != DOES_NOT_EXIST:
             raise
-    translator = Translator()
+    translator = Translator(domain)
     return [
         node["name"]
         for node in manifest["nodes"].values()
@@ -154,17 +161,17 @@ def _looks(
     cursor: "SnowflakeCursor",
     node: Mapping[str, Any],
     manifest: Mapping[str, Any],
-    chart: Chart | None,
+    domain: Domain,
 ) -> dict[str, dg.MetadataValue]:
     """A chart of the model's main figure, where the domain declares one, and ten rows of its table."""
     from snowflake.connector import Error
 
     metadata: dict[str, dg.MetadataValue] = {}
     try:
-        if chart:
+        if chart := domain.charts.get(node["name"]):
             cursor.execute(chart.sql.format(table=node["relation_name"]))
             metadata.update(drawn(chart, cursor.fetchall()))
-        clear = clear_columns(node, manifest, parsed_project().lineage)
+        clear = clear_columns(node, manifest, parsed_project(domain).lineage)
         metadata.update(previews.of_relation(cursor, f"select * from {node['relation_name']}", clear))
     except Error as error:
         # The table is built and tested: a page without its picture is no reason to build it again.

@@ -1,7 +1,10 @@
-"""The dbt project as parsed: its manifest, dbt's own copy of it, and the lineage of its columns.
+"""A domain's dbt project as parsed: its manifest, dbt's own copy of it, and the lineage of its columns.
 
 Parsing takes seconds, so what it gives is kept in a folder that is named by all that it depends on: a model that is
 changed, renamed or deleted, another dbt, or another database is another folder. A folder is complete or not there.
+Each domain has a project of its own: one that cannot be parsed keeps no other from its work.
+
+    python -m shopstream_assets.platform.transform.dbt_manifest     # ahead, for every domain that is installed
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.registry import domains
+from shopstream_assets.platform.declare.settings import warehouse_database
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.transform import column_lineage
 from shopstream_assets.platform.transform.column_lineage import Lineage
@@ -28,7 +34,6 @@ from shopstream_assets.platform.transform.column_lineage import Lineage
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = Path(__file__).parents[3] / "dbt_project"
 # What the parsed files follow from beside the project.
 LIBRARIES = ("dbt-core", "dbt-adapters", "dbt-common", "dbt-snowflake", "sqlglot")
 # Folders that dbt writes.
@@ -65,18 +70,22 @@ class ParsedProject:
         return json.loads((self.folder / "lineage.json").read_bytes())  # type: ignore[no-any-return]
 
 
-@cache
-def parsed_project() -> ParsedProject:
-    """The platform's project as it was when this process first asked: what a step builds is what its assets show.
+def parsed_project(domain: Domain) -> ParsedProject:
+    """A domain's project as it was when this process first asked: what a step builds is what its assets show.
 
     Raises Problem when dbt cannot parse it.
     """
-    return parse(PROJECT, os.environ.get("SNOWFLAKE_DATABASE", "SHOPSTREAM_DWH"))
+    return _first_parsed(domain.project(), warehouse_database(domain))
 
 
-def built_manifest() -> Mapping[str, Any]:
-    """The project's manifest."""
-    return parsed_project().manifest
+@cache
+def _first_parsed(project: Path, database: str) -> ParsedProject:
+    return parse(project, database)
+
+
+def built_manifest(domain: Domain) -> Mapping[str, Any]:
+    """The manifest of a domain's project."""
+    return parsed_project(domain).manifest
 
 
 def read_parsed(file: Path) -> Manifest:
@@ -105,15 +114,27 @@ def parse(project: Path, database: str) -> ParsedProject:
 
 
 def digest(project: Path, database: str) -> str:
-    """Name of what parsing gives: of the files of the project, by name and content, of dbt, and of the database."""
+    """Name of what parsing gives: of the files of the project, by name and content, of dbt, and of the database.
+
+    Files of the folders beside it that it reads, as ../shared/macros, count as its own.
+    """
     found = hashlib.sha256()
-    for path in _files(project):
-        found.update(
-            f"{path.relative_to(project).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode()
-        )
+    for folder in (project, *_beside(project)):
+        for path in _files(folder):
+            name = os.path.relpath(path, project)
+            found.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
     found.update(Path(column_lineage.__file__).read_bytes())
     found.update(repr([database, *(f"{name}=={version(name)}" for name in LIBRARIES)]).encode())
     return found.hexdigest()[:24]
+
+
+def _beside(project: Path) -> list[Path]:
+    """The folders outside the project that its dbt_project.yml names."""
+    import yaml  # type: ignore[import-untyped]
+
+    settings = yaml.safe_load((project / "dbt_project.yml").read_text())
+    named = {path for name, paths in settings.items() if name.endswith("-paths") for path in paths}
+    return [project / path for path in sorted(named) if path.startswith("..")]
 
 
 def _files(project: Path) -> list[Path]:
@@ -152,7 +173,8 @@ def _parse(project: Path, folder: Path) -> None:
         result = dbtRunner().invoke(arguments)
         if not result.success:
             raise Problem(
-                f"dbt cannot parse {project.name}: {result.exception}.", "correct the model or YAML file it names."
+                f"dbt cannot parse the project {project.name}: {result.exception}.",
+                "correct the model or YAML file it names.",
             )
         compiled = directories(project, Path(target) / "compiled")
         lineage = column_lineage.column_lineage(result.result, compiled)  # type: ignore[arg-type]
@@ -185,3 +207,8 @@ def directories(project: Path, target: str | Path) -> Sequence[str]:
         *("--project-dir", str(project), "--profiles-dir", str(project)),
         *("--target-path", str(target), "--log-path", str(target)),
     ]
+
+
+if __name__ == "__main__":
+    for each in domains():
+        built_manifest(each)

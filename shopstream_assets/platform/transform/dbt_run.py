@@ -16,9 +16,6 @@ from shopstream_assets.platform.transform.dbt_manifest import read_parsed
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
 
-# As dbt_project/profiles.yml has it.
-QUERY_TAG = "shopstream_dbt"
-
 
 def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResource) -> Generator[dict[str, Any]]:
     """Run a dbt command in this process; yields its structured log events as they come.
@@ -42,8 +39,9 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
         finally:
             events.put(None)
 
-    # Whoever holds the pool's slot writes alone: what still writes is of a process that was killed.
-    warehouse.cancel_left_over(QUERY_TAG)
+    # Whoever holds the pool's slot writes alone: what still writes is of a process that was killed. The tag is that of
+    # the profile of the domain's project.
+    warehouse.cancel_left_over(f"{warehouse.query_tag}_dbt")
     worker = threading.Thread(target=invoke, name="dbt")
 
     def stop() -> None:

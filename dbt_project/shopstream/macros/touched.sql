@@ -1,18 +1,4 @@
-{#-
-    What a change in the window reaches. Each macro is a query of one column, which `remember_touched` keeps.
-
-    A partition names every key that it ever held, if only by a tombstone; so the keys of the window's partitions are
-    all keys that may have changed there. What they were before is in the model's own table, or was told by the model
-    that has changed (unread_changes.sql), never looked for in the log: a partition that was extracted again has
-    forgotten it.
--#}
-
-{#- Keys of a staging table that the window's partitions name. -#}
-{% macro touched_keys(table, name) -%}
-    select distinct id as {{ name }}
-    from {{ source('shopstream', table) }}
-    where {{ in_window() }}
-{%- endmacro %}
+{#- What a change in the window reaches: see touched_keys in ../shared/macros. -#}
 
 {#- Customers who changed, or one of whose CRM contacts did. -#}
 {% macro touched_customers() -%}
