@@ -447,7 +447,7 @@ def test_the_sensor_asks_once_and_remembers_over_a_restart(
     first = tick(graph, instance, services)
     assert isinstance(first, dg.SensorResult)
     assert first.run_requests
-    assert first.run_requests[0].tags["shopstream/changed_tables"] == "orders,users"
+    assert first.run_requests[0].tags["shop/changed_tables"] == "orders,users"
     second = tick(graph, instance, services, first.cursor)
     assert isinstance(second, dg.SensorResult)
     assert not second.run_requests

@@ -31,10 +31,10 @@ from shopstream_assets.platform.refresh.freshness import (
     with_policy,
 )
 from shopstream_assets.platform.refresh.freshness_sensor import (
-    ASKED_BY,
     Memory,
     Verdict,
     ask,
+    asked_by,
     freshness_sensor,
     report,
 )
@@ -429,7 +429,7 @@ def test_a_stale_asset_asks_for_the_days_that_it_lacks_and_for_all_that_follows_
         request = requested(result)
         assert request.asset_selection is not None
         assert set(request.asset_selection) == {LAKE_ORDERS, MART}
-        assert request.tags.items() >= ASKED_BY.items()
+        assert request.tags.items() >= asked_by("shop").items()
         assert request.tags["dagster/asset_partition_range_start"] == str(TODAY - ONE_DAY * 4)
         assert request.tags["dagster/asset_partition_range_end"] == str(expected_day(NOW, 36 * HOURS))
         for key, words in ((LAKE_ORDERS, "asked for at"), (MART, "follows from shop/lake/orders")):

@@ -4,7 +4,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 # Metadata of a check that reads whole tables: it runs daily and on demand, in no refresh.
-ON_A_CLOCK = {"shopstream/on_a_clock": True}
+ON_A_CLOCK = {"on_a_clock": True}
 
 
 def is_on_a_clock(graph: AssetGraph, check: dg.AssetCheckKey) -> bool:

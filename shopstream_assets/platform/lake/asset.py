@@ -7,6 +7,7 @@ import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
+from shopstream_assets.platform.declare.settings import lake_bucket
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY
@@ -33,7 +34,9 @@ def lake_asset(
                 "objects behind a manifest; rows that break a rule are in quarantine, counted.",
                 kinds={"s3", "parquet"},
                 partitions_def=partitions,
-                metadata=declared_metadata(domain, "lake", table, table.lake_prefix, lake_asset),
+                metadata=declared_metadata(
+                    domain, "lake", table, f"{lake_bucket(domain)}/{table.lake_prefix}", lake_asset
+                ),
             )
         ],
         check_specs=[

@@ -42,7 +42,11 @@ from shopstream_assets.platform.sources.postgres.resource import PostgresResourc
 
 INTERVAL_SECONDS = 30
 LOOK_EVERY = dt.timedelta(minutes=10)
-ASKED_BY = {"shopstream/asked_by": "freshness"}
+
+
+def asked_by(domain: str) -> dict[str, str]:
+    """The tag of a run that was asked for because an asset of the domain is stale."""
+    return {f"{domain}/asked_by": "freshness"}
 
 
 class Memory(BaseModel):
@@ -172,10 +176,13 @@ def _requests(graph: AssetGraph, wanted: Wanted, attempt: str) -> Iterator[dg.Ru
         for day in missing:
             days[day].add(key)
         if not missing:
-            yield dg.RunRequest(run_key=f"{key.to_user_string()} {attempt}", asset_selection=[key], tags=ASKED_BY)
+            yield dg.RunRequest(
+                run_key=f"{key.to_user_string()} {attempt}", asset_selection=[key], tags=asked_by(key.path[0])
+            )
     if days:
         request = run_request(graph, days, attempt)
-        yield request.with_replaced_attrs(tags={**request.tags, **ASKED_BY})
+        tags = asked_by(next(iter(wanted)).path[0])
+        yield request.with_replaced_attrs(tags={**request.tags, **tags})
 
 
 def _told(

@@ -14,7 +14,8 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
 from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, Window
 
-TABLES_TAG = "shopstream/changed_tables"
+# Behind the domain and a slash: which tables a run was asked for.
+TABLES_TAG = "changed_tables"
 
 
 def run_request(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]], attempt: str) -> dg.RunRequest:
@@ -26,10 +27,11 @@ def run_request(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]], 
     """
     days = sorted(changed)
     first, last = days[0].isoformat(), days[-1].isoformat()
-    tags = {TABLES_TAG: ",".join(sorted({key.path[-1] for keys in changed.values() for key in keys}))}
+    asked = {key for keys in changed.values() for key in keys}
+    tags = {f"{next(iter(asked)).path[0]}/{TABLES_TAG}": ",".join(sorted({key.path[-1] for key in asked}))}
     if any(after - before != ONE_DAY for before, after in pairwise(days)):
         return dg.RunRequest.for_asset_graph_subset(_partitions(graph, changed), tags=tags)
-    keys = _downstream(graph, {key for keys in changed.values() for key in keys})
+    keys = _downstream(graph, asked)
     content = repr(([(str(day), sorted(changed[day])) for day in days], attempt))
     return dg.RunRequest(
         run_key=f"{first}..{last} {hashlib.sha256(content.encode()).hexdigest()[:16]}",

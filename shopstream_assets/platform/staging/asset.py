@@ -8,6 +8,7 @@ import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
+from shopstream_assets.platform.declare.settings import warehouse_database
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY
@@ -41,7 +42,7 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
                     domain,
                     "staging",
                     table,
-                    f"STAGING.{table.staging_table}",
+                    f"{warehouse_database(domain)}.STAGING.{table.staging_table}",
                     staging_asset,
                     [
                         dg.TableColumn(name=name, type=kind, description=ADDED_DESCRIPTIONS[name])

@@ -42,7 +42,7 @@ def play(
     played = 0
     with connection.cursor() as cursor:
         # Two runs may be the first to play: one creates, the other waits for it.
-        cursor.execute("select pg_advisory_xact_lock(hashtext('shopstream: create tables'))")
+        cursor.execute("select pg_advisory_xact_lock(hashtext('play: create tables'))")
         cursor.execute(f"create schema if not exists {quoted(schema)}")
         for statement in postgres_ddl(table, schema):
             cursor.execute(statement)
