@@ -71,11 +71,15 @@ def test_another_dbt_database_or_setting_is_another_manifest(project: Path, monk
     assert digest(project, "D") == seen[-1]
 
 
-def test_a_change_beside_the_project_in_what_it_shares_with_others_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["../shared/macros", "\"{{ env_var('PLATFORM_DBT_SHARED') }}/macros\""])
+def test_a_change_beside_the_project_in_what_it_shares_with_others_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setenv("PLATFORM_DBT_SHARED", str(tmp_path / "shared"))
     project, shared = tmp_path / "airline", tmp_path / "shared" / "macros"
     (project / "models").mkdir(parents=True)
     shared.mkdir(parents=True)
-    (project / "dbt_project.yml").write_text(PROJECT + "macro-paths: [macros, ../shared/macros]\n")
+    (project / "dbt_project.yml").write_text(PROJECT + "macro-paths: [macros, " + where + "]\n")
     (project / "profiles.yml").write_text(PROFILES)
     (project / "models" / "one.sql").write_text("select {{ answer() }} as a")
     (shared / "answer.sql").write_text("{% macro answer() %}42{% endmacro %}")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import REPOSITORY, Domain
 from shopstream_assets.platform.declare.registry import domains
 from shopstream_assets.platform.declare.settings import warehouse_database
 from shopstream_assets.platform.errors import Problem
@@ -34,6 +34,10 @@ from shopstream_assets.platform.transform.column_lineage import Lineage
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
+# Macros and generic tests of every domain's project. A project in another repository names them by this variable, as
+#   macro-paths: [macros, "{{ env_var('PLATFORM_DBT_SHARED') }}/macros"]
+SHARED, SHARED_VARIABLE = REPOSITORY / "dbt_project" / "shared", "PLATFORM_DBT_SHARED"
+os.environ.setdefault(SHARED_VARIABLE, str(SHARED))
 # What the parsed files follow from beside the project.
 LIBRARIES = ("dbt-core", "dbt-adapters", "dbt-common", "dbt-snowflake", "sqlglot")
 # Folders that dbt writes.
@@ -129,12 +133,13 @@ def digest(project: Path, database: str) -> str:
 
 
 def _beside(project: Path) -> list[Path]:
-    """The folders outside the project that its dbt_project.yml names."""
+    """The folders outside the project that its dbt_project.yml names, and the shared one where it does."""
     import yaml  # type: ignore[import-untyped]
 
     settings = yaml.safe_load((project / "dbt_project.yml").read_text())
     named = {path for name, paths in settings.items() if name.endswith("-paths") for path in paths}
-    return [project / path for path in sorted(named) if path.startswith("..")]
+    shared = [Path(os.environ[SHARED_VARIABLE])] if any(SHARED_VARIABLE in path for path in named) else []
+    return [*(project / path for path in sorted(named) if path.startswith("..")), *shared]
 
 
 def _files(project: Path) -> list[Path]:
