@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.domain import Domain
+
+if TYPE_CHECKING:
+    from shopstream_assets.platform.errors import Problem
 
 GROUP = "shopstream.domains"
 
@@ -26,17 +30,21 @@ def domains() -> list[Domain]:
     return [domain_named(name) for name in registered()]
 
 
+def _problem(found: str, next_step: str) -> Problem:
+    # With dagster, whose second a command that only asks for names does without.
+    from shopstream_assets.platform.errors import Problem
+
+    return Problem(found, next_step)
+
+
 def domain_named(name: str) -> Domain:
     """The domain of that name.
 
     Raises Problem where none is installed under that name, or what is cannot be loaded or is another.
     """
-    # With dagster, which a command that only asks for names does without.
-    from shopstream_assets.platform.errors import Problem
-
     found = registered()
     if name not in found:
-        raise Problem(
+        raise _problem(
             f"no domain is called {name!r}; installed are: {', '.join(found) or 'none'}.",
             f"name one of those, or install the package that has it: its pyproject.toml names the domain under the "
             f'entry points "{GROUP}"; after a change there install it again (`make install`).',
@@ -44,12 +52,12 @@ def domain_named(name: str) -> Domain:
     try:
         domain = found[name].load()
     except (ImportError, AttributeError) as error:
-        raise Problem(
+        raise _problem(
             f"the domain {name} cannot be loaded from {found[name].value} ({error}).",
             "correct that entry point, or the module that it names.",
         ) from error
     if not isinstance(domain, Domain) or domain.name != name:
-        raise Problem(
+        raise _problem(
             f"the entry point {name} names {found[name].value}, which is no Domain of that name.",
             "let it name the Domain whose `name` it is.",
         )

@@ -134,7 +134,8 @@ class ObjectStoreResource(dg.ConfigurableResource):
         except (BotoCoreError, ValueError) as error:
             raise ServiceError(
                 f"S3 cannot be asked for s3://{self.bucket}/{key} ({' '.join(str(error).split())}).",
-                "correct the AWS credentials, profile, region, AWS_ENDPOINT_URL or SHOPSTREAM_LAKE_BUCKET.",
+                "correct the AWS credentials, profile, region, AWS_ENDPOINT_URL, or the domain's LAKE_BUCKET (as "
+                "SHOPSTREAM_LAKE_BUCKET).",
                 retry=False,
             ) from None
 
@@ -143,7 +144,7 @@ class ObjectStoreResource(dg.ConfigurableResource):
         if code == "NoSuchBucket":
             return ServiceError(
                 f"the bucket {self.bucket} does not exist.",
-                "create it, or correct SHOPSTREAM_LAKE_BUCKET.",
+                "create it, or correct the domain's LAKE_BUCKET (as SHOPSTREAM_LAKE_BUCKET).",
                 retry=False,
             )
         if status in (401, 403) or code == "ExpiredToken":

@@ -39,7 +39,8 @@ def reach_the_lake(context: dg.OpExecutionContext) -> None:
         except (BotoCoreError, ClientError) as error:
             raise Problem(
                 f"S3 did not list it ({' '.join(str(error).split())}).",
-                "correct SHOPSTREAM_LAKE_BUCKET, and the region, endpoint and role or keys that runs have.",
+                "correct the domain's LAKE_BUCKET (as SHOPSTREAM_LAKE_BUCKET), and the region, endpoint and role or "
+                "keys that runs have.",
             ) from None
     context.add_output_metadata(
         {
