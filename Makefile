@@ -20,8 +20,10 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install ## Play 90 days of a store and materialize everything, from Postgres to the marts
-	@$(BIN)/shopstream demo
+DOMAIN ?= shopstream
+
+demo: install ## Play 90 days of a store and materialize everything; DOMAIN=<name> is another business, all is each
+	@$(BIN)/shopstream demo --domain $(DOMAIN)
 
 up: install ## Start the stack with Dagster's UI on 127.0.0.1, until Ctrl-C
 	@$(BIN)/shopstream stack up --ui
@@ -54,7 +56,7 @@ lint: install ## Check style, types and SQL
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/*/models
 
 # dlt needs an older multidict than the platform, so the benchmark has an environment of its own.
 BENCH := .venv-bench
@@ -80,4 +82,4 @@ lock: ## Resolve the lock files anew (needs uv)
 	$(LOCK) pyproject.toml deploy/requirements.in --constraints requirements.lock --output-file deploy/requirements.lock
 
 clean: ## Delete .venv and build files
-	rm -rf $(VENV) build *.egg-info dbt_project/target
+	rm -rf $(VENV) build *.egg-info dbt_project/*/target

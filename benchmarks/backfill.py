@@ -20,7 +20,7 @@ from threading import Event, Thread
 import psutil
 
 from shopstream_assets.embedded import stack
-from shopstream_assets.embedded.driver import FINISHED, Dagster, dagster, wait_for
+from tests.dagster_process import FINISHED, Dagster, dagster, wait_for
 
 DAYS = 365
 LIMIT_SECONDS = 3600

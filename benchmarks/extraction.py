@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.ways import FIRST_DAY, WAYS, Cost, Task
+from shopstream_assets.domains.shopstream.tables import ORDERS
 from shopstream_assets.embedded import postgres, process, stack, state
-from shopstream_assets.platform.tables import postgres_ddl, quoted
-from shopstream_assets.shopstream.tables import ORDERS
+from shopstream_assets.platform.declare.tables import postgres_ddl, quoted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

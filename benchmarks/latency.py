@@ -18,10 +18,11 @@ import psutil
 import psycopg
 
 from benchmarks.backfill import new_stack
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import stack
-from shopstream_assets.embedded.driver import FINISHED, Dagster, dagster, wait_for
-from shopstream_assets.platform.resources.warehouse import REPORTING
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.staging.warehouse import REPORTING
+from tests.dagster_process import FINISHED, Dagster, dagster, wait_for
 
 ROUNDS, DAYS = 20, 90
 QUIET_SECONDS, IDLE_SECONDS = 20, 120
@@ -111,7 +112,7 @@ def main(rounds: int = ROUNDS, days: int = DAYS) -> None:
     today = dt.datetime.now(dt.UTC).date()
     with new_stack((today - dt.timedelta(days=days)).isoformat()) as (variables, folder):
         os.environ.update(variables)
-        services = Services.of("shopstream")
+        services = Services.of(SHOPSTREAM)
         with dagster(variables, folder) as running:
             sensors = running.switch_off_sensors()
             first = (today - dt.timedelta(days=days)).isoformat()

@@ -13,12 +13,12 @@ import sys
 import time
 
 from benchmarks.backfill import new_stack
-from shopstream_assets.embedded.driver import FINISHED, dagster, wait_for
+from tests.dagster_process import FINISHED, dagster, wait_for
 
 IMPORTS = {
     "dagster alone": "import dagster",
     "dagster, its Postgres storage and dagster-dbt": "import dagster, dagster_postgres, dagster_dbt",
-    "the project's definitions": "import shopstream_assets.shopstream.definitions as found; "
+    "the project's definitions": "import shopstream_assets.domains.shopstream.definitions as found; "
     "found.defs.resolve_asset_graph()",
 }
 TIMES, RUNS = 5, 3

@@ -22,19 +22,19 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from shopstream_assets.domains.shopstream.tables import ORDERS
 from shopstream_assets.embedded import stack
-from shopstream_assets.platform.change_sensor import INTERVAL_SECONDS, Cursor, look_for_changes
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.extract import fingerprints
-from shopstream_assets.platform.extraction import extract_to_lake
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.reconcile import LEVELS, _Postgres
-from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.settings import DomainSettings
-from shopstream_assets.platform.simulate import Simulator
-from shopstream_assets.platform.tables import postgres_ddl
-from shopstream_assets.shopstream.tables import ORDERS
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.settings import DomainSettings
+from shopstream_assets.platform.declare.simulator import Simulator
+from shopstream_assets.platform.declare.tables import postgres_ddl
+from shopstream_assets.platform.lake.extraction import extract_to_lake
+from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.refresh.change_sensor import INTERVAL_SECONDS, Cursor, look_for_changes
+from shopstream_assets.platform.refresh.reconcile import LEVELS, _Postgres
+from shopstream_assets.platform.sources.postgres.extract import fingerprints
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
 ROWS, MINUTES, DAYS = 10_000_000, 5, 365
 CHANGES_PER_MINUTE = 100

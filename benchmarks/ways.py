@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from shopstream_assets.platform.tables import SourceTable, quoted
-from shopstream_assets.shopstream.tables import ORDERS
+from shopstream_assets.domains.shopstream.tables import ORDERS
+from shopstream_assets.platform.declare.tables import SourceTable, quoted
 
 FIRST_DAY = dt.date(2025, 1, 1)
 INCREMENTS = 5
@@ -150,10 +150,10 @@ def ours(task: Task) -> Cost:
     import boto3  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
-    from shopstream_assets.platform.extraction import extract_to_lake
-    from shopstream_assets.platform.partitions import Window
-    from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-    from shopstream_assets.platform.resources.postgres import PostgresResource
+    from shopstream_assets.platform.declare.partitions import Window
+    from shopstream_assets.platform.lake.extraction import extract_to_lake
+    from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+    from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
     source = PostgresResource(dsn=os.environ["SHOPSTREAM_POSTGRES_DSN"], schema_name=task.schema)
     store = ObjectStoreResource(bucket=task.bucket)

@@ -2,10 +2,10 @@
 
 The tour, in the order of a row's way:
 
-- `platform.tables` declares a source table once; `shopstream.tables` lists those of the store.
-- `platform.extract` reads a window of changed rows from Postgres, `platform.lake` publishes them as Parquet objects
+- `platform.declare.tables` declares a source table once; `domains.shopstream.tables` lists those of the store.
+- `platform.sources` reads a window of changed rows from Postgres, `platform.lake` publishes them as Parquet objects
   behind a manifest, `platform.staging` copies them into Snowflake, `platform.transform` runs dbt.
-- `platform.checks` compares each layer with the one before it; `platform.definitions` puts a domain together.
+- `platform.definitions` puts a domain together.
 - `embedded` answers for Postgres, S3 and Snowflake on a laptop; nothing else knows that it exists.
 - `cli` is the `shopstream` command.
 """

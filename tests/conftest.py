@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 import hypothesis  # noqa: F401
 import pytest
 
-from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.warehouse import WarehouseResource
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,11 @@ def test_lock_files_hold_hashes_and_no_addresses(lock: Path) -> None:
 def test_every_variable_that_the_code_reads_is_in_the_example() -> None:
     documented = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     read = set()
-    for path in [*(ROOT / "shopstream_assets").rglob("*.py"), ROOT / "dagster.yaml", ROOT / "dbt_project/profiles.yml"]:
+    for path in [
+        *(ROOT / "shopstream_assets").rglob("*.py"),
+        ROOT / "dagster.yaml",
+        *ROOT.glob("dbt_project/*/profiles.yml"),
+    ]:
         if "embedded" not in path.parts:
             read |= set(re.findall(r"\b((?:SHOPSTREAM|SNOWFLAKE)_[A-Z0-9_]+)\b", path.read_text()))
     names = {name for name in read - FOREIGN if not name.endswith(("_", "_DWH"))}

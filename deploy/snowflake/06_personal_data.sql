@@ -10,7 +10,7 @@ use role ACCOUNTADMIN;
 
 create tag if not exists SHOPSTREAM_DWH.GOVERNANCE.PII
     allowed_values 'true'
-    comment = 'Personal data; follows from pii=True in shopstream_assets/shopstream/tables.py.';
+    comment = 'Personal data; follows from pii=True in shopstream_assets/domains/shopstream/tables.py.';
 
 create masking policy if not exists SHOPSTREAM_DWH.GOVERNANCE.MASK_TEXT as (content varchar) returns varchar ->
     case when is_role_in_session('SHOPSTREAM_PII_READER') or content is null then content else '*** masked ***' end;

@@ -1,4 +1,4 @@
--- Follows from the declarations in shopstream_assets/shopstream/tables.py; after a change there, run
+-- Follows from the declarations in shopstream_assets/domains/shopstream/tables.py; after a change there, run
 --   python deploy/snowflake/staging_tables.py
 -- and run this file again: every statement may be repeated.
 -- The tables with personal data, made before the first load exactly as the platform would make them, and owned by its

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shopstream_assets.platform.staging import ADDED_COLUMNS, create_staging_table, staging_relation
-from shopstream_assets.platform.tables import SourceTable, snowflake_name
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.tables import SourceTable, snowflake_name
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
+from shopstream_assets.platform.staging.change_log import create_staging_table, staging_relation
 
 FILE = Path(__file__).with_name("07_staging_tables.sql")
 DATABASE = "SHOPSTREAM_DWH"
@@ -16,7 +17,7 @@ TAG = f"{DATABASE}.GOVERNANCE.PII"
 MASKED_TYPES = ("varchar",)
 
 HEADER = """\
--- Follows from the declarations in shopstream_assets/shopstream/tables.py; after a change there, run
+-- Follows from the declarations in shopstream_assets/domains/shopstream/tables.py; after a change there, run
 --   python deploy/snowflake/staging_tables.py
 -- and run this file again: every statement may be repeated.
 -- The tables with personal data, made before the first load exactly as the platform would make them, and owned by its

@@ -72,7 +72,7 @@ def answers(process: Running) -> bool:
 
 
 def bootstrap(home: Home, memory: Memory) -> None:
-    """Create the lake's bucket, where it is missing."""
+    """Create the bucket of each domain, where it is missing."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import ClientError
@@ -86,11 +86,9 @@ def bootstrap(home: Home, memory: Memory) -> None:
         region_name=ours["AWS_DEFAULT_REGION"],
         config=Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2}, proxies={}),
     )
-    try:
-        s3.create_bucket(
-            Bucket=ours["SHOPSTREAM_LAKE_BUCKET"],
-            CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
-            raise
+    for business in memory.businesses.values():
+        try:
+            s3.create_bucket(Bucket=business.bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
+                raise

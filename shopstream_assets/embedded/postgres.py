@@ -18,7 +18,7 @@ from shopstream_assets.embedded.process import Running
 from shopstream_assets.embedded.state import Home, Memory, write_private
 
 NAME = "postgres"
-DATABASES = ("shop", "dagster")
+STORAGE = "dagster"
 VERSION = "18"
 # The fast shutdown: SIGTERM would wait for every client to leave.
 STOP_SIGNAL = signal.SIGINT
@@ -204,7 +204,7 @@ def answers(home: Home, process: Running) -> bool:
 
 
 def bootstrap(memory: Memory) -> None:
-    """Create the two databases, where they are missing."""
+    """Create Dagster's database and that of each domain's source, where they are missing."""
     import psycopg
     from psycopg import sql
 
@@ -218,6 +218,6 @@ def bootstrap(memory: Memory) -> None:
         autocommit=True,
     ) as connection:
         existing = {name for (name,) in connection.execute("select datname from pg_database")}
-        for name in DATABASES:
+        for name in (STORAGE, *(business.source_database for business in memory.businesses.values())):
             if name not in existing:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))

@@ -25,6 +25,8 @@ from shopstream_assets.embedded import aws, postgres, process, state, warehouse
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.process import Running
 from shopstream_assets.embedded.state import Home, Memory
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.registry import domain_named, registered
 
 __all__ = ["ServiceStatus", "StackError", "down", "reset", "running", "status", "up"]
 
@@ -57,21 +59,39 @@ class ServiceStatus:
 def up(root: Path | None = None, say: Say = _silent) -> Mapping[str, str]:
     """Start what does not run, wait until everything is healthy, and return the environment variables.
 
-    The same variables are in `.shopstream/env`, and `.env` points there unless the user keeps one. SHOPSTREAM_SCALE,
-    SHOPSTREAM_SEED, SHOPSTREAM_START_DATE and SHOPSTREAM_SOURCE_MODE are taken from os.environ where set, and
-    remembered. `say` receives what a user may want to read meanwhile. Raises StackError.
+    The same variables are in `.shopstream/env`, and `.env` points there unless the user keeps one. Each domain that is
+    installed has a source database, a bucket and a warehouse database of its own; its SCALE, SEED, START_DATE and
+    SOURCE_MODE (as SHOPSTREAM_SCALE) are taken from os.environ where set, and remembered. `say` receives what a user
+    may want to read meanwhile. Raises StackError.
     """
     home = state.home(root)
     with state.explained(home):
         with state.exclusive(home, say):
             state.prepare_folder(home)
             memory = state.recall(home) or _first_memory(home)
-            state.adopt_user_settings(memory, os.environ)
+            state.welcome(memory, _installed(say), os.environ)
             _settle_ports(home, memory, say)
             state.remember(home, memory)
             state.link_dotenv(home)
             _start_with_ports(home, memory, say)
         return state.environment(home, memory)
+
+
+def _installed(say: Say) -> list[Domain]:
+    """The domains that are installed; one that cannot be loaded is told of, and keeps no other from its stack."""
+    found = []
+    for name in registered():
+        try:
+            found.append(domain_named(name))
+        # Whatever its module raises: of several businesses, one being broken is not the others' matter.
+        except Exception as error:  # noqa: BLE001
+            say(f"The domain {name} is left out: {error}")
+    if not registered():
+        raise StackError(
+            "Starting the local stack: no domain is installed, so there is nothing to keep data for. Install the "
+            "package again (`make install`): its pyproject.toml names them under the entry points shopstream.domains."
+        )
+    return found
 
 
 def _first_memory(home: Home) -> Memory:
@@ -121,7 +141,12 @@ def _start_missing(home: Home, memory: Memory) -> None:
         pending = [pool.submit(_start_service, home, memory, name) for name in SERVICES]
     failures = [error for future in pending if (error := future.exception())]
     # What was created is true even when another service failed.
-    done = [name for name, future in zip(SERVICES, pending, strict=True) if not future.exception()]
+    done = [
+        f"{name}/{domain}"
+        for name, future in zip(SERVICES, pending, strict=True)
+        for domain in memory.businesses
+        if not future.exception()
+    ]
     if not set(done) <= set(memory.bootstrapped):
         memory.bootstrapped = sorted({*memory.bootstrapped, *done})
         state.remember(home, memory)
@@ -131,7 +156,7 @@ def _start_missing(home: Home, memory: Memory) -> None:
 
 def _start_service(home: Home, memory: Memory, name: str) -> None:
     found = process.find(home, name)
-    is_new = name not in memory.bootstrapped
+    is_new = any(f"{name}/{domain}" not in memory.bootstrapped for domain in memory.businesses)
     if found is None:
         found = _launch(home, memory, name)
         if is_new and name == warehouse.NAME:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import errno
 import fcntl
 import json
@@ -12,17 +11,19 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from shopstream_assets.embedded.businesses import Business
 from shopstream_assets.embedded.errors import StackError
+from shopstream_assets.platform.declare.domain import Domain
 
 FOLDER = ".shopstream"
 REPOSITORY = Path(__file__).resolve().parents[2]
 # A cold start writes about 60 MB; a day or two of the demo and its logs need the rest.
 MINIMUM_FREE_BYTES = 512 * 1024 * 1024
-HISTORY = dt.timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,17 @@ def home(root: Path | None = None) -> Home:
 
 @dataclass
 class Memory:
-    """What must be the same at every start: secrets, ports, the demo's settings, which first-time work is done."""
+    """What must be the same at every start: secrets, ports, the domains' settings, which first-time work is done."""
 
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     postgres_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     aws_access_key_id: str = field(default_factory=lambda: "AKIA" + secrets.token_hex(8).upper())
     aws_secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     snowflake_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    source_mode: str = "simulated"
-    start_date: str = field(default_factory=lambda: (dt.datetime.now(dt.UTC).date() - HISTORY).isoformat())
-    scale: str = "1"
-    seed: str = "42"
     ports: dict[str, int] = field(default_factory=dict)
     s3_port_of_emulator: int | None = None
+    businesses: dict[str, Business] = field(default_factory=dict)
+    # <service>/<domain>, once the service has what the domain needs.
     bootstrapped: list[str] = field(default_factory=list)
 
 
@@ -88,7 +87,8 @@ def recall(home: Home) -> Memory | None:
     """What is remembered, or None where no stack was ever started."""
     path = home.folder / "state.json"
     try:
-        found = json.loads(path.read_text())
+        found = _with_businesses(json.loads(path.read_text()))
+        found["businesses"] = {name: Business(**kept) for name, kept in found["businesses"].items()}
         return Memory(**{f.name: found[f.name] for f in fields(Memory)})
     except FileNotFoundError:
         return None
@@ -97,6 +97,20 @@ def recall(home: Home) -> Memory | None:
             f"Reading {path}: it is not what the stack wrote there ({type(error).__name__}). The passwords of the "
             "data beside it are lost with it: run `shopstream stack reset` to start anew."
         ) from error
+
+
+def _with_businesses(found: dict[str, Any]) -> dict[str, Any]:
+    """What a stack remembers that was made when there was one domain: it goes on with its data where they are."""
+    if "businesses" in found:
+        return found
+    settings = {name: found[name] for name in ("source_mode", "start_date", "scale", "seed")}
+    names = {
+        **{"name": "shopstream", "prefix": "SHOPSTREAM", "source_database": "shop", "bucket": "shopstream-lake"},
+        **{"database": "SHOPSTREAM_DWH", "database_variable": "SNOWFLAKE_DATABASE"},
+        **{"integration": "SHOPSTREAM_LAKE", "integration_variable": "SNOWFLAKE_STORAGE_INTEGRATION"},
+    }
+    done = [f"{service}/shopstream" for service in found["bootstrapped"]]
+    return {**found, "businesses": {"shopstream": {**names, **settings}}, "bootstrapped": done}
 
 
 def remember(home: Home, memory: Memory) -> None:
@@ -120,52 +134,30 @@ def write_private(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def adopt_user_settings(memory: Memory, environ: Mapping[str, str]) -> None:
-    """Take over the settings a user may choose; what the shell sets wins and is remembered."""
-    checks: list[tuple[str, str, Callable[[str], bool], str]] = [
-        ("SHOPSTREAM_SOURCE_MODE", "source_mode", lambda v: v in ("simulated", "live"), "simulated or live"),
-        ("SHOPSTREAM_START_DATE", "start_date", _is_date, "a day, YYYY-MM-DD, not in the future (UTC)"),
-        ("SHOPSTREAM_SCALE", "scale", _is_positive, "a number above zero"),
-        ("SHOPSTREAM_SEED", "seed", lambda v: bool(re.fullmatch(r"\d+", v)), "a whole number, 0 or more"),
-    ]
-    for variable, name, is_valid, expected in checks:
-        if not (value := environ.get(variable)):
-            continue
-        if not is_valid(value):
-            raise StackError(f"Reading {variable}: found {value!r}, expected {expected}. Correct it or unset it.")
-        setattr(memory, name, value)
-
-
-def _is_date(value: str) -> bool:
-    try:
-        return dt.date.fromisoformat(value).isoformat() == value and value <= dt.datetime.now(dt.UTC).date().isoformat()
-    except ValueError:
-        return False
-
-
-def _is_positive(value: str) -> bool:
-    try:
-        return 0 < float(value) < float("inf")
-    except ValueError:
-        return False
+def welcome(memory: Memory, domains: Iterable[Domain], environ: Mapping[str, str]) -> None:
+    """Give each domain that is new its place on the stack, and take over what the shell sets of any."""
+    for domain in domains:
+        business = memory.businesses.setdefault(domain.name, Business.of(domain))
+        # What it is called may change with the code; where its data is may not.
+        business.prefix = domain.prefix
+        business.database_variable, business.integration_variable = (
+            domain.database_variable,
+            domain.integration_variable,
+        )
+        business.adopt(environ)
 
 
 def environment(home: Home, memory: Memory) -> dict[str, str]:
     """The variables that production sets as well, with the values of this stack."""
     ports = memory.ports
     login = f"shopstream:{memory.postgres_password}@127.0.0.1:{ports['postgres']}"
+    of_domains = [business.environment(login) for business in memory.businesses.values()]
     return {
-        "SHOPSTREAM_SOURCE_MODE": memory.source_mode,
-        "SHOPSTREAM_START_DATE": memory.start_date,
-        "SHOPSTREAM_SCALE": memory.scale,
-        "SHOPSTREAM_SEED": memory.seed,
-        "SHOPSTREAM_POSTGRES_DSN": f"postgresql://{login}/shop",
-        "SHOPSTREAM_POSTGRES_SCHEMA": "public",
+        **{variable: value for found in of_domains for variable, value in found.items()},
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['aws']}",
         "AWS_ACCESS_KEY_ID": memory.aws_access_key_id,
         "AWS_SECRET_ACCESS_KEY": memory.aws_secret_access_key,
         "AWS_DEFAULT_REGION": "eu-west-1",
-        "SHOPSTREAM_LAKE_BUCKET": "shopstream-lake",
         "SNOWFLAKE_ACCOUNT": "shopstream-local",
         "SNOWFLAKE_HOST": "127.0.0.1",
         "SNOWFLAKE_PORT": str(ports["snowflake"]),
@@ -173,8 +165,6 @@ def environment(home: Home, memory: Memory) -> dict[str, str]:
         "SNOWFLAKE_USER": "SHOPSTREAM_SERVICE",
         "SNOWFLAKE_PASSWORD": memory.snowflake_password,
         "SNOWFLAKE_ROLE": "SHOPSTREAM_TRANSFORMER",
-        "SNOWFLAKE_DATABASE": "SHOPSTREAM_DWH",
-        "SNOWFLAKE_STORAGE_INTEGRATION": "SHOPSTREAM_LAKE",
         # The repository, whatever the root: dagster.yaml is there, and reads the two variables below.
         "DAGSTER_HOME": str(REPOSITORY),
         "SHOPSTREAM_DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://{login}/dagster",

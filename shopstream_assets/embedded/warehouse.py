@@ -64,7 +64,7 @@ def answers(memory: Memory, process: Running) -> bool:
 
 
 def administration(database: str, integration: str, bucket: str) -> list[str]:
-    """The statements an administrator runs once; running them again changes nothing."""
+    """The statements an administrator runs once for a domain; running them again changes nothing."""
     return [
         *(f"create warehouse if not exists {name} warehouse_size = xsmall auto_suspend = 60" for name in WAREHOUSES),
         f"create database if not exists {database}",
@@ -83,7 +83,7 @@ def preload() -> None:
 
 
 def bootstrap(home: Home, memory: Memory) -> None:
-    """Run the administrator's statements."""
+    """Run the administrator's statements for each domain."""
     preload()
     import snowflake.connector
 
@@ -102,7 +102,6 @@ def bootstrap(home: Home, memory: Memory) -> None:
         ) as connection,
         connection.cursor() as cursor,
     ):
-        for statement in administration(
-            ours["SNOWFLAKE_DATABASE"], ours["SNOWFLAKE_STORAGE_INTEGRATION"], ours["SHOPSTREAM_LAKE_BUCKET"]
-        ):
-            cursor.execute(statement)
+        for business in memory.businesses.values():
+            for statement in administration(business.database, business.integration, business.bucket):
+                cursor.execute(statement)

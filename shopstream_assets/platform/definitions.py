@@ -8,34 +8,29 @@ from typing import Any
 
 import dagster as dg
 
-from shopstream_assets.platform.catch_up import catch_up_sensor
-from shopstream_assets.platform.change_sensor import change_sensor
-from shopstream_assets.platform.connections import check_connections
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.freshness import allowed_ages, freshness_checks, with_policies
-from shopstream_assets.platform.freshness_sensor import freshness_sensor
-from shopstream_assets.platform.integrity import integrity_checks
-from shopstream_assets.platform.operations import (
-    PRUNE_WEEKLY,
-    backfill_job,
-    check_job,
-    daily_checks,
-    daily_refresh,
-    notify_failed_runs,
-    prune_event_log,
-    refresh_job,
-)
-from shopstream_assets.platform.partitions import daily
-from shopstream_assets.platform.reconciliation import reconciliation_checks
-from shopstream_assets.platform.repair_page import days_to_repair, repair_sensor
-from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.on_demand import s3, snowflake
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.warehouse import WarehouseResource
-from shopstream_assets.platform.settings import DomainSettings, domain_settings
-from shopstream_assets.platform.source_assets import lake_asset, postgres_asset, postgres_spec, staging_asset
-from shopstream_assets.platform.source_checks import source_checks, whole_source_checks
-from shopstream_assets.platform.transform import dbt_definitions
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.partitions import daily
+from shopstream_assets.platform.declare.settings import DomainSettings, domain_settings, variable_of
+from shopstream_assets.platform.lake.asset import lake_asset
+from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.operate.connections import check_connections
+from shopstream_assets.platform.operate.jobs import backfill_job, check_job, daily_checks, daily_refresh, refresh_job
+from shopstream_assets.platform.operate.notifications import notify_failed_runs
+from shopstream_assets.platform.operate.on_demand import s3, snowflake
+from shopstream_assets.platform.operate.pruning import PRUNE_WEEKLY, prune_event_log
+from shopstream_assets.platform.operate.repair_page import days_to_repair, repair_sensor
+from shopstream_assets.platform.refresh.catch_up import catch_up_sensor
+from shopstream_assets.platform.refresh.change_sensor import change_sensor
+from shopstream_assets.platform.refresh.freshness import allowed_ages, freshness_checks, with_policies
+from shopstream_assets.platform.refresh.freshness_sensor import freshness_sensor
+from shopstream_assets.platform.refresh.reconciliation import reconciliation_checks
+from shopstream_assets.platform.sources.postgres.asset import postgres_asset, postgres_spec
+from shopstream_assets.platform.sources.postgres.checks import source_checks, whole_source_checks
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.asset import staging_asset
+from shopstream_assets.platform.staging.integrity import integrity_checks
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
+from shopstream_assets.platform.transform.assets import dbt_definitions
 
 
 def domain_definitions(
@@ -47,7 +42,7 @@ def domain_definitions(
 
     Raises SettingsError when the environment does not say where the domain starts and what its source is.
     """
-    settings = domain_settings(domain.name)
+    settings = domain_settings(domain)
     partitions = daily(settings.start_date)
     sources: list[dg.AssetsDefinition | dg.AssetSpec] = [
         postgres_asset(domain, table, settings, partitions)
@@ -63,14 +58,14 @@ def domain_definitions(
     ages = allowed_ages(domain, [spec for assets in (*lake, *downstream) for spec in assets.specs])
     sources_checked = source_checks(domain, settings)
     on_a_clock = [*whole_table_checks(domain, settings), *on_a_clock]
-    refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain.name)
+    refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain)
     checking = check_job(domain.name, [sources_checked, *on_a_clock])
     return dg.Definitions(
         assets=[
             *sources,
             *with_policies(lake, ages),
             *with_policies(downstream, ages),
-            days_to_repair(domain.name),
+            days_to_repair(domain),
         ],
         asset_checks=[
             sources_checked,
@@ -84,7 +79,7 @@ def domain_definitions(
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
             catch_up_sensor(domain, settings.start_date, connections["store"], connections["warehouse"]),
             freshness_sensor(domain, ages, settings.start_date, connections["source"]),
-            repair_sensor(domain.name),
+            repair_sensor(domain),
             notify_failed_runs,
         ],
         resources=connections,
@@ -104,7 +99,6 @@ def whole_table_checks(domain: Domain, settings: DomainSettings) -> list[dg.Asse
 SNOWFLAKE = {
     "account": "SNOWFLAKE_ACCOUNT",
     "user": "SNOWFLAKE_USER",
-    "database": "SNOWFLAKE_DATABASE",
     "role": "SNOWFLAKE_ROLE",
     "password": "SNOWFLAKE_PASSWORD",
     "private_key_path": "SNOWFLAKE_PRIVATE_KEY_PATH",
@@ -112,27 +106,37 @@ SNOWFLAKE = {
     "host": "SNOWFLAKE_HOST",
     "port": "SNOWFLAKE_PORT",
     "protocol": "SNOWFLAKE_PROTOCOL",
-    "storage_integration": "SNOWFLAKE_STORAGE_INTEGRATION",
 }
-REQUIRED = ("account", "user", "database")
+REQUIRED = ("account", "user")
 
 
-def resources(domain: str) -> Mapping[str, Any]:
-    """Connections, each by the names of its variables: a run reads their values, the UI shows only the names."""
-    prefix = domain.upper()
+def resources(domain: Domain) -> Mapping[str, Any]:
+    """Connections, each by the names of its variables: a run reads their values, the UI shows only the names.
+
+    What several domains share (an account, a role) may be said for one alone, by its prefix before the variable's name.
+    """
+    variables = {field: variable_of(domain, variable) for field, variable in SNOWFLAKE.items()}
     warehouse = WarehouseResource(
+        database=_said(domain.database_variable, domain.database),
+        storage_integration=_said(domain.integration_variable, domain.integration),
+        query_tag=domain.query_tag,
         **{
             field: dg.EnvVar(variable)
-            for field, variable in SNOWFLAKE.items()
+            for field, variable in variables.items()
             if field in REQUIRED or os.environ.get(variable)
-        }
+        },
     )
     return {
         "source": PostgresResource(
-            dsn=dg.EnvVar(f"{prefix}_POSTGRES_DSN"), schema_name=dg.EnvVar(f"{prefix}_POSTGRES_SCHEMA")
+            dsn=dg.EnvVar(domain.variable("POSTGRES_DSN")), schema_name=dg.EnvVar(domain.variable("POSTGRES_SCHEMA"))
         ),
-        "store": ObjectStoreResource(bucket=dg.EnvVar("SHOPSTREAM_LAKE_BUCKET")),
+        "store": ObjectStoreResource(bucket=_said(domain.variable("LAKE_BUCKET"), domain.bucket)),
         "warehouse": warehouse,
         "snowflake": snowflake,
         "s3": s3,
     }
+
+
+def _said(variable: str, otherwise: str) -> str:
+    """What a variable says, read when it is used; `otherwise` where it is not set."""
+    return dg.EnvVar(variable) if os.environ.get(variable) else otherwise

@@ -11,7 +11,7 @@ from contract_account import Account, query
 from dbt.cli.main import dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 
-from shopstream_assets.platform.dbt_invocation import invoke_dbt
+from shopstream_assets.platform.transform.dbt_invocation import invoke_dbt
 
 PROJECT = {
     "name": "contract",

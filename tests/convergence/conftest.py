@@ -10,8 +10,9 @@ import pytest
 from small_shop import DAYS, impatient
 from world import World
 
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
 SCHEMA = "small_shop"
 
@@ -19,7 +20,7 @@ SCHEMA = "small_shop"
 @pytest.fixture(scope="session")
 def small_services(local_stack: Mapping[str, str]) -> Services:
     return dataclasses.replace(
-        Services.of("shopstream"),
+        Services.of(SHOPSTREAM),
         source=PostgresResource(dsn=impatient(local_stack["SHOPSTREAM_POSTGRES_DSN"]), schema_name=SCHEMA),
     )
 

@@ -18,17 +18,17 @@ from pydantic import PrivateAttr
 from snowflake.connector.cursor import SnowflakeCursor
 from snowflake.connector.errors import OperationalError
 
-from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.warehouse import WarehouseResource
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
     from mypy_boto3_s3 import S3Client
     from snowflake.connector import SnowflakeConnection
 
-    from shopstream_assets.platform.tables import SourceTable
+    from shopstream_assets.platform.declare.tables import SourceTable
 
 How = Literal["cancel", "kill", "hold"]
 # A paused act that has not come to its point, nor to its end, after so long hangs.

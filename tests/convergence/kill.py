@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from platform_under_test import Request
 
-    from shopstream_assets.summary import Services
+    from shopstream_assets.cli.summary import Services
 
 
 class Forge:
@@ -60,11 +60,11 @@ def _carry_out(order: tuple[Any, ...]) -> None:
     from interruption import Act, Interruption
     from platform_under_test import Platform
 
+    from shopstream_assets.cli.summary import Services
     from shopstream_assets.platform.errors import Problem
-    from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-    from shopstream_assets.platform.resources.postgres import PostgresResource
-    from shopstream_assets.platform.resources.warehouse import WarehouseResource
-    from shopstream_assets.summary import Services
+    from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+    from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+    from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
     parameters, start, run, at, full_refresh = order
     services = Services(

@@ -5,6 +5,7 @@ A new interface of the platform is a change of this module alone.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import tempfile
 import threading
@@ -18,34 +19,28 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from interruption import Act, dbt_watched, watched
 
-from shopstream_assets.platform.catch_up import keys_of, made_from
-from shopstream_assets.platform.change_sensor import Cursor, look_for_changes
-from shopstream_assets.platform.dbt_run import run_dbt
-from shopstream_assets.platform.domain import Domain
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.domains.shopstream.sales_comparison import compare_sales
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.domain import asset_key
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, ranges
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.extraction import extract_to_lake
-from shopstream_assets.platform.layers import behind
-from shopstream_assets.platform.ledger import create_ledgers
-from shopstream_assets.platform.loading import load_from_lake
-from shopstream_assets.platform.manifest import published, read_manifests
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.reconcile import reconcile
-from shopstream_assets.platform.repair import ranges
-from shopstream_assets.platform.resources.warehouse import REPORTING
-from shopstream_assets.platform.source_assets import asset_key
-from shopstream_assets.platform.staging import create_staging_table, staging_relation
-from shopstream_assets.platform.transform import (
-    FAILURE_EVENTS,
-    Translator,
-    built_manifest,
-    dbt_arguments,
-    parsed_project,
-    unaccounted,
-)
-from shopstream_assets.platform.verification import repeated_keys, staging_differences
-from shopstream_assets.shopstream.sales_comparison import compare_sales
-from shopstream_assets.shopstream.tables import TABLES
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.lake.extraction import extract_to_lake
+from shopstream_assets.platform.lake.manifest import published, read_manifests
+from shopstream_assets.platform.refresh.behind import behind
+from shopstream_assets.platform.refresh.catch_up import keys_of, made_from
+from shopstream_assets.platform.refresh.change_sensor import Cursor, look_for_changes
+from shopstream_assets.platform.refresh.reconcile import reconcile
+from shopstream_assets.platform.staging.change_log import create_staging_table, staging_relation
+from shopstream_assets.platform.staging.ledger import create_ledgers
+from shopstream_assets.platform.staging.loading import load_from_lake
+from shopstream_assets.platform.staging.verification import repeated_keys, staging_differences
+from shopstream_assets.platform.staging.warehouse import REPORTING
+from shopstream_assets.platform.transform.build import FAILURE_EVENTS, dbt_arguments, unaccounted
+from shopstream_assets.platform.transform.dbt_manifest import built_manifest, parsed_project
+from shopstream_assets.platform.transform.dbt_run import run_dbt
+from shopstream_assets.platform.transform.translator import Translator
 
 Layer = Literal["lake", "staging", "models"]
 LAYERS: tuple[Layer, ...] = ("lake", "staging", "models")
@@ -59,7 +54,7 @@ def _no_simulator(_: object) -> NoReturn:
     raise AssertionError("the machine's shop is live")
 
 
-DOMAIN = Domain(name="shopstream", tables=TABLES, simulator=_no_simulator)
+DOMAIN = dataclasses.replace(SHOPSTREAM, simulator=_no_simulator)
 
 
 @dataclass(frozen=True)
@@ -209,16 +204,16 @@ class Platform:
         return told
 
     def _build(self, request: Request, act: Act, full_refresh: bool) -> None:
-        warehouse, manifest = self.services.warehouse, built_manifest()
+        warehouse, manifest = self.services.warehouse, built_manifest(DOMAIN)
         selection = [f"source:shopstream.{BY_NAME[name].staging_table}+" for name in request.tables]
         selection += [f"{name}+" for name in request.models]
         if not full_refresh:
             with warehouse.connection(REPORTING) as session, session.cursor() as cursor:
-                full_refresh = bool(unaccounted(cursor, warehouse, manifest, _chosen(request)))
+                full_refresh = bool(unaccounted(cursor, warehouse, DOMAIN, manifest, _chosen(request)))
         failures = []
         with tempfile.TemporaryDirectory(prefix="dbt-") as target, dbt_watched(act):
-            arguments = ["--quiet", *dbt_arguments(selection, request.window, target, full_refresh)]
-            for event in run_dbt(arguments, parsed_project().parsed, warehouse):
+            arguments = ["--quiet", *dbt_arguments(DOMAIN, selection, request.window, target, full_refresh)]
+            for event in run_dbt(arguments, parsed_project(DOMAIN).parsed, warehouse):
                 if event["info"]["name"] in FAILURE_EVENTS:
                     failures.append(" ".join(event["info"]["msg"].split()))
         if failures:
@@ -227,7 +222,7 @@ class Platform:
 
 @cache
 def _graph() -> BaseAssetGraph:
-    from shopstream_assets.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.definitions import defs
 
     return defs.resolve_asset_graph()
 
@@ -235,8 +230,8 @@ def _graph() -> BaseAssetGraph:
 def _chosen(request: Request) -> Set[dg.AssetKey]:
     """The assets of the models that a request builds."""
     by_name = {
-        node["name"]: Translator().get_asset_key(node)
-        for node in built_manifest()["nodes"].values()
+        node["name"]: Translator(DOMAIN).get_asset_key(node)
+        for node in built_manifest(DOMAIN)["nodes"].values()
         if node["resource_type"] == "model"
     }
     staging = {asset_key(DOMAIN.name, "staging", name) for name in request.tables}

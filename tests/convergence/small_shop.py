@@ -16,9 +16,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.tables import SourceTable, postgres_ddl
-from shopstream_assets.shopstream.tables import EVENT_TYPES, ORDER_STATUSES, TABLES
+from shopstream_assets.domains.shopstream.tables import EVENT_TYPES, ORDER_STATUSES, TABLES
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.tables import SourceTable, postgres_ddl
 
 # Partitions of the machine: today and the five days before it.
 DAYS = 6

@@ -7,7 +7,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from machine import Machine, StagingMachine
 from world import World
 
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
 
 
 def run(machine: type[Machine], services: Services, sequences: int, steps: int) -> None:

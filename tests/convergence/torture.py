@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kill import Forge
     from world import Step, World
 
-    from shopstream_assets.summary import Services
+    from shopstream_assets.cli.summary import Services
 
 HERE = Path(__file__).parent
 # Trying fewer steps ends after as many replays.
@@ -46,12 +46,13 @@ def services() -> Iterator[tuple[Services, Forge]]:
 
         first = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=DAYS - 1)
         os.environ["SHOPSTREAM_START_DATE"] = first.isoformat()
-        from shopstream_assets.platform.resources.postgres import PostgresResource
-        from shopstream_assets.summary import Services
+        from shopstream_assets.cli.summary import Services
+        from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+        from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
         source = PostgresResource(dsn=impatient(variables["SHOPSTREAM_POSTGRES_DSN"]), schema_name="small_shop")
         with Forge() as forge:
-            yield dataclasses.replace(Services.of("shopstream"), source=source), forge
+            yield dataclasses.replace(Services.of(SHOPSTREAM), source=source), forge
 
 
 @dataclasses.dataclass

@@ -20,11 +20,11 @@ from kill import Forge
 from platform_under_test import ALL_TABLES, LAYERS, ONE_WRITER, Layer, Platform, Request, Run
 from small_shop import DAYS, KEYS, SmallShop
 
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.manifest import partition_prefix
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.shopstream.tables import TABLES
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.lake.manifest import partition_prefix
 
 # Asking this often for more is no rest.
 ROUNDS = 10

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_store import Log, Row
 
-from shopstream_assets.platform.dbt_invocation import invoke_dbt
-from shopstream_assets.platform.dbt_manifest import read_parsed
-from shopstream_assets.platform.staging import ADDED_COLUMNS
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
+from shopstream_assets.platform.transform.dbt_invocation import invoke_dbt
+from shopstream_assets.platform.transform.dbt_manifest import read_parsed
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = Path(__file__).parents[2] / "dbt_project"
+PROJECT = Path(__file__).parents[2] / "dbt_project" / "shopstream"
 DATABASE = "SHOPSTREAM_DWH"
 COLUMNS = {table.name: [column.name for column in table.columns] for table in TABLES}
 STAGING_TABLES = {table.name: f"{DATABASE}.STAGING.{table.staging_table}" for table in TABLES}

@@ -5,20 +5,20 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from shopstream_assets.platform.staging import ADDED_COLUMNS, ADDED_DESCRIPTIONS
-from shopstream_assets.platform.tables import Column, SourceTable
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.tables import Column, SourceTable
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS, ADDED_DESCRIPTIONS
 
-SOURCES_FILE = Path(__file__).parents[2] / "dbt_project" / "models" / "shopstream" / "sources.yml"
+SOURCES_FILE = Path(__file__).parents[2] / "dbt_project" / "shopstream" / "models" / "sources.yml"
 
 HEADER = """\
-# Follows from the declarations in shopstream_assets/shopstream/tables.py; after a change there, run
+# Follows from the declarations in shopstream_assets/domains/shopstream/tables.py; after a change there, run
 #   python tests/dbt/source_declarations.py
 sources:
   - name: shopstream
     description: >-
       Staging tables: logs of what snapshots of the source saw, one partition per day of change. A key may appear in
-      several partitions and more than once; see macros/staging_log.sql for how its state is found.
+      several partitions and more than once; see shared/macros/staging_log.sql for how its state is found.
     database: "{{ env_var('SNOWFLAKE_DATABASE', 'SHOPSTREAM_DWH') }}"
     schema: STAGING
     tables:

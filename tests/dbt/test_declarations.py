@@ -10,14 +10,14 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from source_declarations import SOURCES_FILE, source_yaml, sources_yaml
 
-from shopstream_assets.platform.staging import ADDED_COLUMNS
-from shopstream_assets.platform.tables import SourceTable
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.tables import SourceTable
+from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = SOURCES_FILE.parents[2]
+PROJECT = SOURCES_FILE.parents[1]
 
 
 def _declared_sources() -> dict[str, dict[str, Any]]:
@@ -58,7 +58,7 @@ def test_every_model_tells_dagster_its_key_its_group_and_its_owner(manifest: Man
         assert dagster["asset_key"] == ["shopstream", layer, model.name]
         assert dagster["group"] == f"shopstream_{layer}"
         assert all(owner.startswith("team:") for owner in dagster["owners"])
-        assert (model.database, model.schema) == ("SHOPSTREAM_DWH", {"core": "CORE", "marts": "MARTS"}[model.fqn[2]])
+        assert (model.database, model.schema) == ("SHOPSTREAM_DWH", {"core": "CORE", "marts": "MARTS"}[model.fqn[1]])
 
 
 def test_every_model_says_its_grain_first_and_describes_every_column(manifest: Manifest) -> None:

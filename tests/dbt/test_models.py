@@ -29,7 +29,7 @@ from small_store import (
     user,
 )
 
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
 
 if TYPE_CHECKING:
     from conftest import Warehouse

@@ -8,7 +8,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from account_sql import DEPLOY
 
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
 
 ARN = "arn:${AWS::Partition}:s3:::${BucketName}"
 

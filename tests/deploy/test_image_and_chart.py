@@ -64,7 +64,7 @@ def test_every_requirement_has_a_hash_and_none_an_address(lock: str) -> None:
 
 def test_the_image_installs_by_hash_builds_the_manifest_and_runs_as_nobody_special(project: dict[str, Any]) -> None:
     assert "--require-hashes" in DOCKERFILE
-    assert "built_manifest()" in DOCKERFILE
+    assert "RUN python -m shopstream_assets.platform.transform.dbt_manifest\n" in DOCKERFILE
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE) == ["10001"]
     [python] = re.findall(r"^FROM python:3\.(\d+)-slim$", DOCKERFILE, re.MULTILINE)
     assert project["requires-python"] == ">=3.11,<3.14"

@@ -12,10 +12,9 @@ import yaml  # type: ignore[import-untyped]
 from account_sql import DEPLOY, SCRIPTS, Grants, Statement
 from sqlglot import exp
 
-from shopstream_assets.doctor.warehouse import SCHEMAS, WAREHOUSES
-from shopstream_assets.platform import staging
-from shopstream_assets.platform.resources import warehouse
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.cli.doctor.warehouse import SCHEMAS, WAREHOUSES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.staging import change_log, warehouse
 
 ROOT = DEPLOY.parent
 PLATFORM = "SHOPSTREAM_TRANSFORMER"
@@ -35,7 +34,7 @@ def _example() -> dict[str, str]:
 
 
 def _profile() -> dict[str, Any]:
-    profiles = yaml.safe_load((ROOT / "dbt_project" / "profiles.yml").read_text(encoding="utf-8"))
+    profiles = yaml.safe_load((ROOT / "dbt_project" / "shopstream" / "profiles.yml").read_text(encoding="utf-8"))
     return profiles["shopstream"]["outputs"]["warehouse"]
 
 
@@ -157,8 +156,8 @@ class Recorder:
 
 def test_what_the_loader_creates_is_granted_to_the_platform_and_to_the_loader_alone(grants: Grants) -> None:
     session: Any = Recorder()
-    staging.create_stage(session, DATABASE, "bucket", _example()["SNOWFLAKE_STORAGE_INTEGRATION"])
-    staging.create_staging_table(session, DATABASE, TABLES[0], ())
+    change_log.create_stage(session, DATABASE, "bucket", _example()["SNOWFLAKE_STORAGE_INTEGRATION"])
+    change_log.create_staging_table(session, DATABASE, TABLES[0], ())
     creates = [sql for sql in session.executed if sql.startswith("create ")]
     assert len(creates) == 2
     needed = set().union(*map(_needs, creates)) | {("usage", f"warehouse {warehouse.LOADING}")}
@@ -167,8 +166,12 @@ def test_what_the_loader_creates_is_granted_to_the_platform_and_to_the_loader_al
 
 
 def test_what_dbt_creates_and_reads_is_granted_to_the_platform(grants: Grants) -> None:
-    project = yaml.safe_load((ROOT / "dbt_project" / "dbt_project.yml").read_text(encoding="utf-8"))
-    layers = project["models"]["shopstream"]["shopstream"].values()
+    project = yaml.safe_load((ROOT / "dbt_project" / "shopstream" / "dbt_project.yml").read_text(encoding="utf-8"))
+    layers = [
+        found
+        for found in project["models"]["shopstream"].values()
+        if "+schema" in (found if isinstance(found, dict) else {})
+    ]
     schemas = {layer["+schema"] for layer in layers} | {_profile()["schema"]}
     assert schemas == {"CORE", "MARTS"}
     needed = {("usage", f"database {DATABASE}"), ("usage", f"schema {DATABASE}.STAGING")}
@@ -234,7 +237,7 @@ def test_the_staging_tables_script_is_exactly_what_the_declarations_give(monkeyp
 
 
 def test_personal_data_of_a_type_without_a_masking_policy_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shopstream_assets.platform.tables import BIGINT, DATE, TIMESTAMP, Column, SourceTable
+    from shopstream_assets.platform.declare.tables import BIGINT, DATE, TIMESTAMP, Column, SourceTable
 
     monkeypatch.syspath_prepend(str(DEPLOY / "snowflake"))
     import staging_tables
@@ -252,7 +255,7 @@ def test_personal_data_of_a_type_without_a_masking_policy_is_an_error(monkeypatc
 def test_personal_data_stays_in_staging() -> None:
     """No model of core or marts has a column named like one that is declared as personal data."""
     personal = {column.name for table in TABLES for column in table.columns if column.pii}
-    models: list[Path] = sorted((ROOT / "dbt_project" / "models").rglob("*/*/*.yml"))
+    models: list[Path] = sorted((ROOT / "dbt_project" / "shopstream" / "models").rglob("*/*.yml"))
     assert models
     for path in models:
         for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []):
@@ -262,7 +265,7 @@ def test_personal_data_stays_in_staging() -> None:
 
 def test_snowflake_reads_the_bucket_of_the_stage_but_not_its_quarantine(statements: list[Statement]) -> None:
     session: Any = Recorder()
-    staging.create_stage(session, DATABASE, "<% lake_bucket %>", "SHOPSTREAM_LAKE")
+    change_log.create_stage(session, DATABASE, "<% lake_bucket %>", "SHOPSTREAM_LAKE")
     [location] = re.findall(r"url = '(.+?)'", session.executed[0])
     [integration] = _created(statements, "storage integration")
     assert f"storage_allowed_locations = ('{location}')" in integration.text

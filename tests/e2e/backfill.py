@@ -24,7 +24,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 
 def main(destination: Path, days: Sequence[str]) -> bool:
     """Run the job over each span of days [first, last] until one fails; returns whether none did."""
-    from shopstream_assets.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.definitions import defs
 
     job = defs.resolve_job_def(JOB)
     reports = []

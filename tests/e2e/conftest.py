@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dagster_process import dagster
 from store import Store
 
 from shopstream_assets.embedded import stack
-from shopstream_assets.embedded.driver import dagster
 
 HISTORY = 40
 

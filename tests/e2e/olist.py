@@ -25,8 +25,8 @@ from pathlib import Path
 import pandas as pd
 import psycopg
 
-from shopstream_assets.platform.tables import postgres_ddl, quoted
-from shopstream_assets.shopstream.tables import TABLES
+from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.tables import postgres_ddl, quoted
 
 STATUSES: Mapping[str, str] = {
     "created": "pending",

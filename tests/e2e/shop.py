@@ -16,7 +16,7 @@ import olist
 import pandas as pd
 import pytest
 
-from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
 
 BACKFILL = Path(__file__).with_name("backfill.py")
 SCHEMA = "olist"

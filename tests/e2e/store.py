@@ -10,10 +10,11 @@ from typing import Any
 
 import dagster as dg
 import psutil
+from dagster_process import FINISHED, Dagster, wait_for
 
-from shopstream_assets.embedded.driver import FINISHED, Dagster, wait_for
-from shopstream_assets.shopstream.sales_comparison import Sales, compare_sales
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.domains.shopstream.sales_comparison import Sales, compare_sales
 
 RUN_SECONDS = 240
 Run = dict[str, Any]
@@ -94,7 +95,7 @@ class Store:
 
     def totals(self) -> tuple[Mapping[dt.date, Sales], Mapping[dt.date, Sales | None]]:
         """Sales by order date, but for dates that have moved on: in Postgres without quarantine, and in the mart."""
-        services = Services.of("shopstream")
+        services = Services.of(SHOPSTREAM)
         found = compare_sales(services.source, services.store, services.warehouse, self.first)
         settled = [date for date in found.dates if date not in found.moving]
         return {date: found.expected(date) for date in settled}, {date: found.mart.get(date) for date in settled}

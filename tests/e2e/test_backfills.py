@@ -7,7 +7,8 @@ import datetime as dt
 import dagster as dg
 from store import Run, Store
 
-from shopstream_assets.platform.repair import commands, days_by_asset
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.platform.operate.repair import commands, days_by_asset
 
 
 def dbt_steps(run: Run) -> list[str]:
@@ -63,7 +64,7 @@ def test_a_backfill_whose_worker_is_killed_completes_by_itself(store: Store) -> 
 
 
 def test_status_names_the_missing_days_of_each_asset_and_the_command_that_repairs_them(store: Store) -> None:
-    from shopstream_assets.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.definitions import defs
 
     days = store.days(30, 3)
     store.succeeded(store.dagster.launch([["shopstream", "postgres", "users"]], days[0], days[-1]))
@@ -73,6 +74,6 @@ def test_status_names_the_missing_days_of_each_asset_and_the_command_that_repair
 
     assert set(days) <= set(found[dg.AssetKey(["shopstream", "postgres", "users"])].materialized)
     assert set(days) <= set(found[dg.AssetKey(["shopstream", "lake", "users"])].missing)
-    of_users = [command for command in commands(found, "shopstream") if '"shopstream/postgres/users"' in command]
+    of_users = [command for command in commands(found, SHOPSTREAM) if '"shopstream/postgres/users"' in command]
     assert any(command.endswith(f"...{store.days(29, 1)[0]}") for command in of_users)
     assert any(f"--partition-range {store.days(33, 1)[0]}..." in command for command in of_users)

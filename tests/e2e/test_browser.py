@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
-
-from shopstream_assets.embedded.driver import Dagster, dagster
+from dagster_process import Dagster, dagster
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

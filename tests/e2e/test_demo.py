@@ -13,13 +13,14 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from dagster_process import wait_for
 
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import stack
-from shopstream_assets.embedded.driver import wait_for
-from shopstream_assets.summary import Services
 
 SECONDS = 120
-SHOPSTREAM = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +37,16 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def demo(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [*SHOPSTREAM, "demo"]
+    command = [*COMMAND, "demo"]
     return subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
 def ended(folder: Path) -> tuple[int, int]:
     """A demo that `kill` ended in the middle of its run: its exit code, and the process id of the run."""
-    log = folder / ".shopstream" / "logs" / "demo.log"
+    log = folder / ".shopstream" / "logs" / "demo_shopstream.log"
     started = subprocess.Popen(
-        [*SHOPSTREAM, "demo"], env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*COMMAND, "demo"], env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     wait_for(lambda: started.poll() is not None or (log.exists() and "Played " in log.read_text()), "a run", SECONDS)
     assert started.poll() is None, log.read_text()[-2000:]
@@ -90,7 +91,7 @@ def test_the_next_demo_completes_it_and_shows_every_layer(completed: str) -> Non
 
 def test_one_more_changes_nothing(folder: Path, variables: Mapping[str, str], completed: str) -> None:
     def state() -> tuple[object, ...]:
-        store = Services.of("shopstream").store
+        store = Services.of(SHOPSTREAM).store
         with dg.DagsterInstance.get() as instance:
             return sorted(store.listed("")), instance.event_log_storage.get_maximum_record_id()
 

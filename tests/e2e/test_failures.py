@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import psutil
 import pytest
+from dagster_process import FINISHED, wait_for
 from store import RUN_SECONDS, Run, Store
 
-from shopstream_assets.embedded.driver import FINISHED, wait_for
-from shopstream_assets.platform.resources.warehouse import LOADING, REPORTING
-from shopstream_assets.platform.storage import WAREHOUSE_POOL
-from shopstream_assets.platform.tables import quoted
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.platform.declare.tables import quoted
+from shopstream_assets.platform.staging.warehouse import LOADING, REPORTING
 
 LAYERS = ("postgres", "lake", "staging", "dbt")
 # Run monitoring frees what a dead run held 30 s after its end, and looks every 10 s.
@@ -74,11 +74,11 @@ def test_no_slot_of_the_pool_is_left_taken_and_no_dbt_process_is_left(
         slots = instance.event_log_storage
 
         def is_free() -> bool:
-            found = slots.get_concurrency_info(WAREHOUSE_POOL)
+            found = slots.get_concurrency_info(SHOPSTREAM.pool)
             return not found.claimed_slots and not found.pending_steps
 
-        assert slots.get_concurrency_info(WAREHOUSE_POOL).slot_count == 1
-        wait_for(is_free, f"pool {WAREHOUSE_POOL} to be free", SLOTS_FREED_SECONDS)
+        assert slots.get_concurrency_info(SHOPSTREAM.pool).slot_count == 1
+        wait_for(is_free, f"pool {SHOPSTREAM.pool} to be free", SLOTS_FREED_SECONDS)
     wait_for(lambda: not store.workers(), "the workers of ended runs to be gone", 30)
 
 
@@ -106,7 +106,7 @@ HELD_UP_AT = {"lake": "orders", "staging": "STAGING.STG_ORDERS", "dbt": "CORE.FA
 @contextmanager
 def held_up(layer: str) -> Iterator[None]:
     """Let nobody finish a step of a layer: another transaction has locked its table."""
-    services = Services.of("shopstream")
+    services = Services.of(SHOPSTREAM)
     if layer == "lake":
         with services.source.transaction() as connection, connection.cursor() as cursor:
             schema = quoted(services.source.schema_name)
@@ -122,7 +122,7 @@ def held_up(layer: str) -> Iterator[None]:
 
 def waiting() -> list[str]:
     """What waits for a table that is held up, in Postgres, and what other sessions run in the warehouse."""
-    services = Services.of("shopstream")
+    services = Services.of(SHOPSTREAM)
     with services.source.transaction() as connection, connection.cursor() as cursor:
         cursor.execute("select query from pg_stat_activity where wait_event_type = 'Lock' and query ilike '%orders%'")
         found = [row[0] for row in cursor.fetchall()]
@@ -165,7 +165,7 @@ def test_a_run_terminated_inside_a_statement_is_canceled_within_seconds_and_noth
         assert (run["status"], run["endTime"] - asked < CANCELED_SECONDS) == ("CANCELED", True)
         assert waiting() == []
     with store.instance() as instance:
-        assert not instance.event_log_storage.get_concurrency_info(WAREHOUSE_POOL).claimed_slots
+        assert not instance.event_log_storage.get_concurrency_info(SHOPSTREAM.pool).claimed_slots
 
 
 @pytest.mark.usefixtures("built")

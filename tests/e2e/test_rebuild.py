@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shopstream_assets.embedded import stack
-from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
 
 SHOPSTREAM = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]
 SECONDS = 300
@@ -40,7 +40,7 @@ class Shop:
 
     def materialize(self, selection: str, first: dt.date, last: dt.date) -> None:
         days = ["--partition-range", f"{first}...{last}"]
-        command = ["-m", "dagster", "asset", "materialize", "-m", "shopstream_assets.shopstream.definitions"]
+        command = ["-m", "dagster", "asset", "materialize", "-m", "shopstream_assets.domains.shopstream.definitions"]
         result = self.run([sys.executable, *command, "--select", selection, *days])
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
 

@@ -22,6 +22,7 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import process, stack, state
 from shopstream_assets.embedded.errors import StackError
 
@@ -293,7 +294,7 @@ def test_reset_leaves_nothing_and_running_ends_with_its_block(tmp_path: Path) ->
     assert not [pid for pid in inside.values() if pid and psutil.pid_exists(pid) and is_alive(pid)]
     memory = state.recall(state.home(tmp_path))
     assert memory is not None
-    assert memory.scale == "0.01"
+    assert memory.businesses["shopstream"].scale == "0.01"
     stack.reset(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".env"]
     assert (tmp_path / ".env").read_text() == "MINE=1\n"
@@ -388,14 +389,36 @@ def test_a_damaged_memory_is_refused(tmp_path: Path) -> None:
 )
 def test_a_malformed_setting_is_named_with_what_was_expected(name: str, value: str) -> None:
     with pytest.raises(StackError, match=f"{name}: found '{value}', expected"):
-        state.adopt_user_settings(state.Memory(), {name: value})
+        state.welcome(state.Memory(), [SHOPSTREAM], {name: value})
 
 
 def test_history_begins_ninety_days_ago_unless_told_otherwise() -> None:
     memory = state.Memory()
-    assert dt.date.fromisoformat(memory.start_date) == dt.datetime.now(dt.UTC).date() - dt.timedelta(days=90)
-    state.adopt_user_settings(memory, {"SHOPSTREAM_START_DATE": "2026-01-01", "SHOPSTREAM_SEED": "7"})
-    assert (memory.start_date, memory.seed, memory.scale) == ("2026-01-01", "7", "1")
+    state.welcome(memory, [SHOPSTREAM], {})
+    found = memory.businesses["shopstream"]
+    assert dt.date.fromisoformat(found.start_date) == dt.datetime.now(dt.UTC).date() - dt.timedelta(days=90)
+    state.welcome(memory, [SHOPSTREAM], {"SHOPSTREAM_START_DATE": "2026-01-01", "SHOPSTREAM_SEED": "7"})
+    assert (found.start_date, found.seed, found.scale) == ("2026-01-01", "7", "1")
+
+
+def test_a_stack_of_the_time_when_there_was_one_domain_goes_on_with_its_data(tmp_path: Path) -> None:
+    home = state.home(tmp_path)
+    home.folder.mkdir()
+    before = {
+        **{"token": "t", "postgres_password": "p", "aws_access_key_id": "a", "aws_secret_access_key": "s"},
+        **{"snowflake_password": "w", "source_mode": "live", "start_date": "2026-02-01", "scale": "2", "seed": "3"},
+        **{"ports": {"postgres": 1, "aws": 2, "snowflake": 3}, "s3_port_of_emulator": 2},
+        "bootstrapped": ["aws", "postgres", "snowflake"],
+    }
+    (home.folder / "state.json").write_text(json.dumps(before))
+    memory = state.recall(home)
+    assert memory is not None
+    state.welcome(memory, [SHOPSTREAM], {})
+    found = state.environment(home, memory)
+    assert found["SHOPSTREAM_LAKE_BUCKET"] == "shopstream-lake"
+    assert found["SHOPSTREAM_POSTGRES_DSN"].endswith("/shop")
+    assert (found["SHOPSTREAM_SOURCE_MODE"], found["SHOPSTREAM_START_DATE"]) == ("live", "2026-02-01")
+    assert memory.bootstrapped == ["aws/shopstream", "postgres/shopstream", "snowflake/shopstream"]
 
 
 def test_paths_with_blanks_and_dollars_survive_the_env_file(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from shopstream_assets.doctor import examination, finding, postgres, settings
+from shopstream_assets.cli.doctor import examination, finding, postgres, settings
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import stack
+from shopstream_assets.platform.declare.domain import Domain
 
 WELL_FORMED = {
     "SHOPSTREAM_SOURCE_MODE": "live",
@@ -93,7 +95,7 @@ def test_a_host_that_swallows_packets_is_a_finding_not_a_hang(monkeypatch: pytes
         where = f"127.0.0.1:{black_hole.getsockname()[1]}"
         dsn = f"postgresql://reader:s3cret-pw@{where}/shop"
         begin = time.monotonic()
-        found = list(postgres.check_source({**WELL_FORMED, "SHOPSTREAM_POSTGRES_DSN": dsn}))
+        found = list(postgres.check_source(SHOPSTREAM, {**WELL_FORMED, "SHOPSTREAM_POSTGRES_DSN": dsn}))
     assert [finding.result for finding in found] == ["FAIL"]
     assert time.monotonic() - begin < 10
 
@@ -101,14 +103,14 @@ def test_a_host_that_swallows_packets_is_a_finding_not_a_hang(monkeypatch: pytes
 def test_a_check_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     asleep = threading.Event()
 
-    def hangs(environment: Mapping[str, str]) -> Iterator[finding.Finding]:
+    def hangs(domain: Domain, environment: Mapping[str, str]) -> Iterator[finding.Finding]:
         asleep.wait()
         return iter(())
 
     monkeypatch.setattr(examination, "SERVICE_SECONDS", 0.2)
-    monkeypatch.setattr(examination, "SERVICES", (examination._Service("Sleeper", (), hangs),))
+    monkeypatch.setattr(examination, "services_of", lambda _: [examination._Service("Sleeper", (), hangs)])
     try:
-        last = list(examination.examine(WELL_FORMED))[-1]
+        last = list(examination.examine(SHOPSTREAM, WELL_FORMED))[-1]
     finally:
         asleep.set()
     assert (last.result, last.what) == ("FAIL", "Sleeper")
@@ -116,7 +118,7 @@ def test_a_check_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_well_formed_settings_have_no_failure() -> None:
-    findings = [f for f in settings.check_settings(WELL_FORMED) if f.what != "DAGSTER_HOME"]
+    findings = [f for f in settings.check_settings(SHOPSTREAM, WELL_FORMED) if f.what != "DAGSTER_HOME"]
     assert {finding.result for finding in findings} == {"ok"}
     assert not [f for f in findings if "s3cret" in f.found + f.advice]
 
@@ -141,14 +143,16 @@ def test_well_formed_settings_have_no_failure() -> None:
 )
 def test_each_malformed_setting_is_explained(name: str, value: str, advice: str) -> None:
     findings = [
-        f for f in settings.check_settings({**WELL_FORMED, name: value}) if f.result == "FAIL" and f.what == name
+        f
+        for f in settings.check_settings(SHOPSTREAM, {**WELL_FORMED, name: value})
+        if f.result == "FAIL" and f.what == name
     ]
     assert len(findings) == 1
     assert re.search(advice, findings[0].advice)
 
 
 def test_half_a_pair_of_aws_keys_is_a_failure() -> None:
-    findings = settings.check_settings({**WELL_FORMED, "AWS_ACCESS_KEY_ID": "AKIA"})
+    findings = settings.check_settings(SHOPSTREAM, {**WELL_FORMED, "AWS_ACCESS_KEY_ID": "AKIA"})
     assert "FAIL" in [f.result for f in findings if f.what == "AWS credentials"]
 
 

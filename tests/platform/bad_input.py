@@ -15,15 +15,10 @@ import dagster as dg
 import psycopg
 import pytest
 
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.errors import told_from
-from shopstream_assets.platform.extraction import extract_to_lake
-from shopstream_assets.platform.loading import load_from_lake
-from shopstream_assets.platform.manifest import Manifest, manifest_key
-from shopstream_assets.platform.partitions import ONE_DAY, Window, daily
-from shopstream_assets.platform.source_assets import lake_asset, staging_asset
-from shopstream_assets.platform.staging import staging_relation
-from shopstream_assets.platform.tables import (
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, daily
+from shopstream_assets.platform.declare.tables import (
     BIGINT,
     DATE,
     INTEGER,
@@ -37,7 +32,13 @@ from shopstream_assets.platform.tables import (
     quoted,
     snowflake_name,
 )
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.errors import told_from
+from shopstream_assets.platform.lake.asset import lake_asset
+from shopstream_assets.platform.lake.extraction import extract_to_lake
+from shopstream_assets.platform.lake.manifest import Manifest, manifest_key
+from shopstream_assets.platform.staging.asset import staging_asset
+from shopstream_assets.platform.staging.change_log import staging_relation
+from shopstream_assets.platform.staging.loading import load_from_lake
 
 FIRST = dt.date(2026, 3, 1)
 DAY = Window(FIRST, FIRST + ONE_DAY)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "shopstream_assets"
-DOMAINS = {"shopstream", "streamvision", "olist", "techmart"}
+DOMAINS = sorted(path for path in (PACKAGE / "domains").iterdir() if (path / "definitions.py").exists())
 # Seconds of every run and sensor tick, for something that only some steps need.
 HEAVY = {
     "adbc_driver_manager",
@@ -43,32 +43,60 @@ def modules(folder: str) -> list[Path]:
     return sorted((PACKAGE / folder).rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", modules("platform"), ids=lambda path: path.name)
-def test_the_platform_imports_nothing_but_itself(path: Path) -> None:
-    foreign = {name for name in imported_by(path) if not name.startswith("shopstream_assets.platform")}
-    assert foreign <= {"shopstream_assets"}
+# The way of a row. A layer imports those before it, never one after it. Below them all are what extends Dagster and the
+# shape of an error; above them all is definitions.py, which puts a domain together.
+LAYERS = ("hosting", "declare", "present", "sources", "lake", "staging", "transform", "refresh", "operate")
 
 
-@pytest.mark.parametrize("domain", sorted(DOMAINS & {path.name for path in PACKAGE.iterdir()}))
-def test_a_domain_imports_the_platform_and_itself_only(domain: str) -> None:
-    allowed = (f"shopstream_assets.{domain}", "shopstream_assets.platform")
-    for path in modules(domain):
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_the_layers_before_it_only(layer: str) -> None:
+    before = LAYERS[: LAYERS.index(layer) + 1]
+    allowed = {"shopstream_assets.platform.errors", *(f"shopstream_assets.platform.{name}" for name in before)}
+    found = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in modules(f"platform/{layer}")
+        for name in imported_by(path) - {"shopstream_assets.platform"}
+        if not any(f"{name}.".startswith(f"{one}.") for one in allowed)
+    }
+    assert found == set()
+
+
+def test_every_module_of_the_platform_is_in_a_layer() -> None:
+    assert {path.name for path in (PACKAGE / "platform").iterdir() if path.name != "__pycache__"} == {
+        "__init__.py",
+        "definitions.py",
+        "errors.py",
+        *LAYERS,
+    }
+
+
+@pytest.mark.parametrize(
+    ("folder", "known"),
+    [
+        ("platform", ["platform"]),
+        ("embedded", ["embedded", "platform.declare"]),
+        *((f"domains/{path.name}", [f"domains.{path.name}", "platform"]) for path in DOMAINS),
+    ],
+)
+def test_a_part_imports_what_it_may_know_only(folder: str, known: list[str]) -> None:
+    allowed = tuple(f"shopstream_assets.{name}" for name in known)
+    for path in modules(folder):
         assert all(name.startswith(allowed) for name in imported_by(path) - {"shopstream_assets"}), path
 
 
 def test_only_the_command_line_knows_the_embedded_stack() -> None:
     users = {
-        path.name
+        path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
         if "embedded" not in path.parts
         and any(name.startswith("shopstream_assets.embedded") for name in imported_by(path))
     }
-    assert users <= {"cli.py", "demo.py"}
+    assert users <= {"cli/__init__.py", "cli/demo.py"}
 
 
 LOAD = """
 import os, subprocess, sys
-from shopstream_assets.shopstream.definitions import defs
+from shopstream_assets.domains.shopstream.definitions import defs
 defs.resolve_asset_graph()
 kilobytes = subprocess.check_output(["ps", "-o", "rss=", "-p", str(os.getpid())], text=True)
 print(int(kilobytes) // 1024, *sys.modules)

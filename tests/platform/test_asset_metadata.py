@@ -11,9 +11,9 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from shopstream_assets.platform.code_references import REPOSITORY, code_references
-from shopstream_assets.platform.column_lineage import traced
-from shopstream_assets.platform.model_metadata import clear_columns
+from shopstream_assets.platform.present.code_references import REPOSITORY, code_references
+from shopstream_assets.platform.transform.column_lineage import traced
+from shopstream_assets.platform.transform.model_metadata import clear_columns
 
 LAYERS = ("postgres", "lake", "staging", "core", "marts")
 GOLDEN = Path(__file__).with_name("asset_graph.json")
@@ -25,7 +25,7 @@ INLINE = 1000
 
 @pytest.fixture(scope="module")
 def graph(local_stack: Mapping[str, str]) -> AssetGraph:
-    from shopstream_assets.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.definitions import defs
 
     return defs.resolve_asset_graph()
 
@@ -204,8 +204,9 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(graph: AssetGraph) -> Shop:
-    from shopstream_assets.shopstream.definitions import SHOPSTREAM, defs
-    from shopstream_assets.summary import Services
+    from shopstream_assets.cli.summary import Services
+    from shopstream_assets.domains.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 
     partitions = graph.get(key("lake/orders")).partitions_def
     assert partitions is not None
@@ -219,7 +220,7 @@ def shop(graph: AssetGraph) -> Shop:
         for event in result.get_asset_materialization_events():
             materialization = event.step_materialization_data.materialization
             found.setdefault(materialization.asset_key, []).append(materialization)
-    source = Services.of(SHOPSTREAM.name).source
+    source = Services.of(SHOPSTREAM).source
     with source.snapshot() as connection, connection.cursor() as cursor:
         cursor.execute(
             f"select email, first_name, last_name from {source.schema_name}.users "

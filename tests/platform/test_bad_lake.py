@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 from bad_input import DAY, DAYS, FIRST, LINES, Spoiled, retried, told
 
-from shopstream_assets.platform import staging
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.partitions import ONE_DAY
 from shopstream_assets.platform.errors import LayerError
-from shopstream_assets.platform.manifest import Manifest
-from shopstream_assets.platform.partitions import ONE_DAY
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.lake.manifest import Manifest
+from shopstream_assets.platform.staging import change_log
 
 WHERE = "staging/lines, partition 2026-03-01: loading the lake's partitions: "
 AGAIN = "Next: materialize lake/lines for"
@@ -99,17 +99,17 @@ def test_a_damaged_object_is_told_before_staging_is_touched_and_mended_by_extrac
 def test_the_lake_says_so_when_what_it_wrote_is_not_there_any_more(
     lines: Spoiled, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shopstream_assets.platform import lake
+    from shopstream_assets.platform.lake import writer
 
     damage, _ = DAMAGES[kind]
-    publish = lake.LakeWriter.publish
+    publish = writer.LakeWriter.publish
 
-    def publish_and_damage(self: lake.LakeWriter, *arguments: object) -> object:
+    def publish_and_damage(self: writer.LakeWriter, *arguments: object) -> object:
         manifests = publish(self, *arguments)  # type: ignore[arg-type]
         damage(lines, manifests[FIRST])
         return manifests
 
-    monkeypatch.setattr(lake.LakeWriter, "publish", publish_and_damage)
+    monkeypatch.setattr(writer.LakeWriter, "publish", publish_and_damage)
     result = lines.materialize("lake")
     [check] = [each for each in result.get_asset_check_evaluations() if each.check_name == "objects_hold_the_source"]
     assert not check.passed
@@ -166,13 +166,13 @@ def test_an_object_that_vanishes_during_the_load_leaves_staging_as_it_was(
     lines.stage()
     lines.run("update {t} set note = 'new'")
     manifest = lines.extract()[FIRST]
-    copy = staging._copy
+    copy = change_log._copy
 
     def vanished(*arguments: object) -> None:
         DAMAGES["deleted"][0](lines, manifest)
         copy(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(staging, "_copy", vanished)
+    monkeypatch.setattr(change_log, "_copy", vanished)
     with pytest.raises(LayerError, match=manifest.objects[0].key.rpartition("/")[2]):
         lines.load()
     assert lines.staged("note") == [("old",)]

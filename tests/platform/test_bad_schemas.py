@@ -7,10 +7,10 @@ from decimal import Decimal
 import pytest
 from bad_input import DAY, FIRST, LINES, NOON, Spoiled, retried, told
 
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.tables import BIGINT, MONEY, TEXT, TIMESTAMP, Column, SourceTable, numeric
 from shopstream_assets.platform.errors import LayerError
-from shopstream_assets.platform.manifest import Manifest
-from shopstream_assets.platform.tables import BIGINT, MONEY, TEXT, TIMESTAMP, Column, SourceTable, numeric
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.lake.manifest import Manifest
 
 WHERE = "lake/lines, partition 2026-03-01: extracting changed rows to the lake: "
 

@@ -15,16 +15,17 @@ import pyarrow as pa
 import pytest
 from bad_input import DAYS, FIRST, LINES, Proxy, Spoiled, proxy, retried, told
 
-from shopstream_assets.platform import extract, staging
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import LayerError, ServiceError
-from shopstream_assets.platform.lake import Extraction, LakeWriter, lake_writer
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.resources import object_store, warehouse
-from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.postgres_session import OPTIONS, with_options
-from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseResource
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.lake import object_store
+from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.lake.writer import Extraction, LakeWriter, lake_writer
+from shopstream_assets.platform.sources.postgres import extract
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.postgres.session import OPTIONS, with_options
+from shopstream_assets.platform.staging import change_log, warehouse
+from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
 
 LAKE = "lake/lines, partition 2026-03-01: extracting changed rows to the lake: "
 STAGING = "staging/lines, partition 2026-03-01: loading the lake's partitions: "
@@ -407,14 +408,14 @@ def test_a_warehouse_that_stalls_or_cuts_in_the_middle_of_a_load_leaves_staging_
     lines.stage()
     lines.run("update {t} set note = 'new'")
     lines.extract()
-    copy = staging._copy
+    copy = change_log._copy
     with proxy(int(lines.services.warehouse.port)) as between, monkeypatch.context() as patched:
 
         def fault_then_copy(*arguments: Any) -> None:
             fault(between)
             copy(*arguments)
 
-        patched.setattr(staging, "_copy", fault_then_copy)
+        patched.setattr(change_log, "_copy", fault_then_copy)
         error = failure(lines.by(warehouse=snowflake(lines.services, port=str(between.port))).load, within=30)
     assert str(error).startswith(f"{STAGING}Snowflake did not answer (")
     assert error.allow_retries

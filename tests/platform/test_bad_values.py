@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from bad_input import DAY, DAYS, FIRST, LINES, NOON, Spoiled
 
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.settings import DomainSettings
-from shopstream_assets.platform.source_checks import source_checks, whole_source_checks
-from shopstream_assets.platform.tables import (
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.settings import DomainSettings
+from shopstream_assets.platform.declare.tables import (
     BIGINT,
     BOOLEAN,
     DATE,
@@ -26,7 +26,7 @@ from shopstream_assets.platform.tables import (
     SourceTable,
     numeric,
 )
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.sources.postgres.checks import source_checks, whole_source_checks
 
 NO_TIME = "is not a time between the years 1 and 9999"
 

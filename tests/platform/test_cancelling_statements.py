@@ -12,13 +12,13 @@ import pytest
 import snowflake.connector
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.launcher import LaunchRunContext
+from dagster_process import wait_for
 
-from shopstream_assets.embedded.driver import wait_for
-from shopstream_assets.platform.resources.postgres import PostgresResource, batches
-from shopstream_assets.platform.resources.warehouse import LOADING, WarehouseResource
-from shopstream_assets.platform.retries import RETRY
-from shopstream_assets.platform.run_launcher import ForkingRunLauncher, living_worker
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.hosting.retries import RETRY
+from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher, living_worker
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource, batches
+from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
 
 BEGIN_SECONDS = 60
 CANCELED_SECONDS = 5

@@ -8,16 +8,16 @@ import pytest
 from bad_input import FIRST, LINES, Spoiled
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 
-from shopstream_assets.platform.asked import ASK_AGAIN_AFTER
-from shopstream_assets.platform.catch_up import Memory, catch_up_sensor
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.ledger import built_relation, loaded_relation
-from shopstream_assets.platform.manifest import Manifest
-from shopstream_assets.platform.partitions import ONE_DAY, daily
-from shopstream_assets.platform.reconciliation import CHECK, DAYS
-from shopstream_assets.platform.refresh import SPAN_TAGS
-from shopstream_assets.platform.source_assets import asset_key, lake_asset, staging_asset
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.partitions import ONE_DAY, SPAN_TAGS, daily
+from shopstream_assets.platform.lake.asset import lake_asset
+from shopstream_assets.platform.lake.manifest import Manifest
+from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AFTER
+from shopstream_assets.platform.refresh.catch_up import Memory, catch_up_sensor
+from shopstream_assets.platform.refresh.reconciliation import CHECK, DAYS
+from shopstream_assets.platform.staging.asset import staging_asset
+from shopstream_assets.platform.staging.ledger import built_relation, loaded_relation
 
 SHOP = Domain("shop", (LINES,), simulator=lambda _: pytest.fail("nothing is simulated"))
 LAKE, STAGING = asset_key("shop", "lake", "lines"), asset_key("shop", "staging", "lines")

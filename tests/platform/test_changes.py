@@ -8,9 +8,26 @@ import dagster as dg
 import psycopg
 import pytest
 
-from shopstream_assets.platform.asked import ASK_AGAIN_AFTER
-from shopstream_assets.platform.change_sensor import Cursor, change_sensor
-from shopstream_assets.platform.changes import (
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, daily
+from shopstream_assets.platform.declare.tables import (
+    BIGINT,
+    TEXT,
+    TIMESTAMP,
+    UUID,
+    Column,
+    SourceTable,
+    postgres_ddl,
+    quoted,
+)
+from shopstream_assets.platform.lake.asset import lake_asset
+from shopstream_assets.platform.lake.extraction import extract_to_lake
+from shopstream_assets.platform.lake.manifest import manifest_key, read_manifests
+from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AFTER
+from shopstream_assets.platform.refresh.change_sensor import Cursor, change_sensor
+from shopstream_assets.platform.refresh.changes import (
     Days,
     Found,
     TableMemory,
@@ -18,19 +35,12 @@ from shopstream_assets.platform.changes import (
     missing_days,
     probe,
 )
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.extraction import extract_to_lake
-from shopstream_assets.platform.freshness import freshness_checks
-from shopstream_assets.platform.manifest import manifest_key, read_manifests
-from shopstream_assets.platform.partitions import ONE_DAY, Window, daily
-from shopstream_assets.platform.refresh import run_request, taken_days
-from shopstream_assets.platform.resources.object_store import ObjectStoreResource
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.warehouse import WarehouseResource
-from shopstream_assets.platform.source_assets import asset_key, lake_asset, staging_asset
-from shopstream_assets.platform.source_probe import open_connection
-from shopstream_assets.platform.tables import BIGINT, TEXT, TIMESTAMP, UUID, Column, SourceTable, postgres_ddl, quoted
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.refresh.freshness import freshness_checks
+from shopstream_assets.platform.refresh.run_requests import run_request, taken_days
+from shopstream_assets.platform.sources.postgres.kept_connection import open_connection
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.asset import staging_asset
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 NOW = dt.datetime.now(dt.UTC)
 TODAY = NOW.date()
@@ -437,7 +447,7 @@ def test_the_sensor_asks_once_and_remembers_over_a_restart(
     first = tick(graph, instance, services)
     assert isinstance(first, dg.SensorResult)
     assert first.run_requests
-    assert first.run_requests[0].tags["shopstream/changed_tables"] == "orders,users"
+    assert first.run_requests[0].tags["shop/changed_tables"] == "orders,users"
     second = tick(graph, instance, services, first.cursor)
     assert isinstance(second, dg.SensorResult)
     assert not second.run_requests

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import dagster as dg
 import pytest
 
-from shopstream_assets.platform.connections import check_connections
-from shopstream_assets.platform.resources.on_demand import s3, snowflake
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.operate.connections import check_connections
+from shopstream_assets.platform.operate.on_demand import s3, snowflake
 
 
 def run(services: Services) -> dg.ExecuteInProcessResult:

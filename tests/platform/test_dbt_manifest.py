@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shopstream_assets.platform import dbt_manifest
-from shopstream_assets.platform.dbt_manifest import ParsedProject, digest, parse
 from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.transform import dbt_manifest
+from shopstream_assets.platform.transform.dbt_manifest import ParsedProject, digest, parse
 
 PROJECT = """
 name: small
@@ -69,6 +69,24 @@ def test_another_dbt_database_or_setting_is_another_manifest(project: Path, monk
     (project / "target").mkdir()
     (project / "target" / "left.sql").write_text("what dbt wrote")
     assert digest(project, "D") == seen[-1]
+
+
+@pytest.mark.parametrize("where", ["../shared/macros", "\"{{ env_var('PLATFORM_DBT_SHARED') }}/macros\""])
+def test_a_change_beside_the_project_in_what_it_shares_with_others_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setenv("PLATFORM_DBT_SHARED", str(tmp_path / "shared"))
+    project, shared = tmp_path / "airline", tmp_path / "shared" / "macros"
+    (project / "models").mkdir(parents=True)
+    shared.mkdir(parents=True)
+    (project / "dbt_project.yml").write_text(PROJECT + "macro-paths: [macros, " + where + "]\n")
+    (project / "profiles.yml").write_text(PROFILES)
+    (project / "models" / "one.sql").write_text("select {{ answer() }} as a")
+    (shared / "answer.sql").write_text("{% macro answer() %}42{% endmacro %}")
+    assert models(parse(project, "D")) == {"one"}
+    before = digest(project, "D")
+    (shared / "answer.sql").write_text("{% macro answer() %}43{% endmacro %}")
+    assert digest(project, "D") != before
 
 
 def test_the_files_of_a_manifest_come_together_or_not_at_all(project: Path) -> None:

@@ -8,13 +8,13 @@ import psycopg
 import pytest
 from bad_input import DAYS, FIRST, LINES, NOON, Spoiled
 
-from shopstream_assets.platform import extraction
-from shopstream_assets.platform.head import SourceChanged, accept, head_key, read_head
-from shopstream_assets.platform.manifest import read_manifests
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.reconcile import reconcile
-from shopstream_assets.platform.staging import staging_relation
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.lake import extraction
+from shopstream_assets.platform.lake.head import SourceChanged, accept, head_key, read_head
+from shopstream_assets.platform.lake.manifest import read_manifests
+from shopstream_assets.platform.refresh.reconcile import reconcile
+from shopstream_assets.platform.staging.change_log import staging_relation
 
 SECOND = FIRST + ONE_DAY
 THIRD = SECOND + ONE_DAY
@@ -217,7 +217,7 @@ def test_reconciliation_finds_a_row_that_rose_from_the_dead_with_a_lost_manifest
 def test_reconciliation_descends_into_the_ranges_that_differ_only(
     lines: Spoiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shopstream_assets.platform import reconcile as module
+    from shopstream_assets.platform.refresh import reconcile as module
 
     lines.run(f"insert into {{t}} (id, updated_at) select n, '{NOON}' from generate_series(10, 3000) as n")
     lines.stage()
@@ -260,7 +260,7 @@ def test_two_extractions_of_a_day_at_once_take_turns(lines: Spoiled) -> None:
 def test_a_slow_loader_does_not_put_older_manifests_over_newer_ones(
     lines: Spoiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shopstream_assets.platform import loading
+    from shopstream_assets.platform.staging import loading
 
     lines.run("update {t} set note = 'newer' where id = 1")
     read = loading.read_manifests

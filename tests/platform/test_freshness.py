@@ -15,9 +15,12 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 from dagster._core.storage.dagster_run import DagsterRunStatus
 
-from shopstream_assets.platform.asked import ASK_AGAIN_AT_THE_LATEST
-from shopstream_assets.platform.domain import Domain
-from shopstream_assets.platform.freshness import (
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.partitions import ONE_DAY, daily
+from shopstream_assets.platform.declare.tables import BIGINT, TIMESTAMP, Column, SourceTable, postgres_ddl, quoted
+from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AT_THE_LATEST
+from shopstream_assets.platform.refresh.freshness import (
     CHECK,
     Freshness,
     allowed_ages,
@@ -27,20 +30,16 @@ from shopstream_assets.platform.freshness import (
     source_freshness,
     with_policy,
 )
-from shopstream_assets.platform.freshness_sensor import (
-    ASKED_BY,
+from shopstream_assets.platform.refresh.freshness_sensor import (
     Memory,
     Verdict,
     ask,
+    asked_by,
     freshness_sensor,
     report,
 )
-from shopstream_assets.platform.partitions import ONE_DAY, daily
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.source_assets import asset_key
-from shopstream_assets.platform.source_checks import COUNTED
-from shopstream_assets.platform.tables import BIGINT, TIMESTAMP, Column, SourceTable, postgres_ddl, quoted
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.sources.postgres.checks import COUNTED
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
 NOW = dt.datetime.now(dt.UTC)
 TODAY = NOW.date()
@@ -364,10 +363,10 @@ def test_a_missing_table_is_the_fault_of_that_table_alone(services: Services) ->
 def test_a_table_that_may_not_be_read_or_is_locked_is_the_fault_of_that_table_alone(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shopstream_assets.platform import freshness as judged
-    from shopstream_assets.platform import source_checks
+    from shopstream_assets.platform.refresh import freshness as judged
+    from shopstream_assets.platform.sources.postgres import checks
 
-    monkeypatch.setattr(source_checks, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(checks, "LOCK_SECONDS", 1)
     with shop(services, orders="now()", products="now()") as connection:
         with connection.transaction():
             connection.execute("lock table orders in access exclusive mode")
@@ -430,7 +429,7 @@ def test_a_stale_asset_asks_for_the_days_that_it_lacks_and_for_all_that_follows_
         request = requested(result)
         assert request.asset_selection is not None
         assert set(request.asset_selection) == {LAKE_ORDERS, MART}
-        assert request.tags.items() >= ASKED_BY.items()
+        assert request.tags.items() >= asked_by("shop").items()
         assert request.tags["dagster/asset_partition_range_start"] == str(TODAY - ONE_DAY * 4)
         assert request.tags["dagster/asset_partition_range_end"] == str(expected_day(NOW, 36 * HOURS))
         for key, words in ((LAKE_ORDERS, "asked for at"), (MART, "follows from shop/lake/orders")):

@@ -14,21 +14,10 @@ import sqlalchemy as db
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as events
 
-from shopstream_assets.platform.operations import (
-    DETAILS_KEPT,
-    PRUNE_WEEKLY,
-    WEBHOOK,
-    backfill_job,
-    check_job,
-    daily_checks,
-    daily_refresh,
-    failure_message,
-    notify_failed_runs,
-    post,
-    prune_event_log,
-    refresh_job,
-)
-from shopstream_assets.platform.partitions import ONE_DAY, daily
+from shopstream_assets.platform.declare.partitions import ONE_DAY, daily
+from shopstream_assets.platform.operate.jobs import backfill_job, check_job, daily_checks, daily_refresh, refresh_job
+from shopstream_assets.platform.operate.notifications import WEBHOOK, failure_message, notify_failed_runs, post
+from shopstream_assets.platform.operate.pruning import DETAILS_KEPT, PRUNE_WEEKLY, prune_event_log
 
 START = dt.date(2026, 3, 1)
 

@@ -4,8 +4,8 @@ import dagster as dg
 import pytest
 from bad_input import retried, told
 
-from shopstream_assets.platform.partitions import ONE_DAY, Window, daily
-from shopstream_assets.platform.retries import RETRY
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, daily
+from shopstream_assets.platform.hosting.retries import RETRY
 
 TODAY = dt.datetime.now(dt.UTC).date()
 

@@ -7,10 +7,10 @@ import dagster as dg
 import pytest
 from bad_input import DAYS, FIRST, LINES, Spoiled
 
-from shopstream_assets.platform import previews
-from shopstream_assets.platform.partitions import ONE_DAY
-from shopstream_assets.platform.tables import TEXT, Column
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.partitions import ONE_DAY
+from shopstream_assets.platform.declare.tables import TEXT, Column
+from shopstream_assets.platform.lake.previews import quarantine_preview
 
 WITH_EMAIL = replace(LINES, columns=(*LINES.columns, Column("email", TEXT, "Address.", nullable=True, pii=True)))
 
@@ -21,7 +21,7 @@ def lines(services: Services) -> Spoiled:
 
 
 def shown(lines: Spoiled) -> list[dict[str, Any]]:
-    metadata = previews.of_quarantine(lines.services.store, lines.table, lines.extract(DAYS).values())
+    metadata = quarantine_preview(lines.services.store, lines.table, lines.extract(DAYS).values())
     if not metadata:
         return []
     (name, value), *_ = metadata.items()
@@ -71,7 +71,7 @@ def test_nothing_is_shown_where_nothing_is_quarantined_or_retention_has_deleted_
     store = lines.services.store
     for item in manifests[FIRST].quarantine_objects:
         store.client.delete_object(Bucket=store.bucket, Key=item.key)
-    assert previews.of_quarantine(store, lines.table, manifests.values()) == {}
+    assert quarantine_preview(store, lines.table, manifests.values()) == {}
 
 
 def test_a_line_break_inside_a_value_is_no_end_of_a_row(lines: Spoiled) -> None:

@@ -8,16 +8,18 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from shopstream_assets.platform.failed_runs import failed_runs
-from shopstream_assets.platform.partitions import ONE_DAY, daily
-from shopstream_assets.platform.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset, ranges, spans
-from shopstream_assets.platform.repair_page import COMMANDS_SHOWN, days_to_repair, markdown, repair_sensor
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.partitions import ONE_DAY, daily, ranges, spans
+from shopstream_assets.platform.operate.failed_runs import failed_runs
+from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset
+from shopstream_assets.platform.operate.repair_page import COMMANDS_SHOWN, days_to_repair, markdown, repair_sensor
 
 NOW = dt.datetime.now(dt.UTC)
 START = NOW.date() - ONE_DAY * 4
 DAYS = [str(START + ONE_DAY * n) for n in range(4)]
 ORDERS, MART = dg.AssetKey(["shop", "lake", "orders"]), dg.AssetKey(["shop", "marts", "mart"])
-PAGE = days_to_repair("shop")
+SHOP = Domain("shop", (), simulator=lambda _: pytest.fail("nothing is simulated"))
+PAGE = days_to_repair(SHOP)
 breaks: set[str] = set()
 
 
@@ -41,7 +43,7 @@ def adds_up() -> dg.AssetCheckResult:
 
 
 DEFS = dg.Definitions(
-    assets=[orders, mart, of_another_domain, PAGE], asset_checks=[adds_up], sensors=[repair_sensor("shop")]
+    assets=[orders, mart, of_another_domain, PAGE], asset_checks=[adds_up], sensors=[repair_sensor(SHOP)]
 )
 
 
@@ -90,10 +92,10 @@ def test_the_commands_repair_what_they_name_and_nothing_is_left(instance: dg.Dag
     breaks.clear()
     graph = DEFS.resolve_asset_graph()
 
-    told = [shlex.split(command) for command in commands(days_by_asset(instance, graph, NOW), "shop")]
+    told = [shlex.split(command) for command in commands(days_by_asset(instance, graph, NOW), SHOP)]
     assert told
     for command in told:
-        assert command[:5] == ["dagster", "asset", "materialize", "-m", "shopstream_assets.shop.definitions"]
+        assert command[:5] == ["dagster", "asset", "materialize", "-m", "shopstream_assets.domains.shop.definitions"]
         selection, span = command[command.index("--select") + 1], command[command.index("--partition-range") + 1]
         wanted = dg.AssetSelection.from_string(selection).resolve(graph)
         first, last = span.split("...")
@@ -180,10 +182,10 @@ def test_a_page_of_many_gaps_shows_the_first_commands_and_how_many_more_there_ar
     gaps = [str(START - ONE_DAY * 2 * n) for n in range(COMMANDS_SHOWN + 3)]
     found = {ORDERS: Days(materialized=[], failed=[], running=[], missing=sorted(gaps))}
 
-    text = markdown(found, "shop")
+    text = markdown(found, SHOP)
 
     assert text.count("dagster asset materialize") == COMMANDS_SHOWN
-    assert "- and 3 more: `shopstream status` lists them" in text
+    assert "- and 3 more: `shopstream status --domain shop` lists them" in text
 
 
 def test_days_in_a_row_are_one_range() -> None:

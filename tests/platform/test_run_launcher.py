@@ -13,10 +13,10 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterLaunchFailedError
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster_process import wait_for
 
-from shopstream_assets.embedded.driver import wait_for
-from shopstream_assets.platform.retries import RETRY
-from shopstream_assets.platform.run_launcher import ForkingRunLauncher, living_worker
+from shopstream_assets.platform.hosting.retries import RETRY
+from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher, living_worker
 
 SECONDS = 60
 
@@ -102,7 +102,7 @@ def test_a_run_finds_the_libraries_imported_and_the_project_not(instance: dg.Dag
     wait_for(lambda: status(instance, run) == "SUCCESS", "the run to succeed", SECONDS)
     imported = set((tmp_path / "modules").read_text().split())
     assert {"dbt.cli.main", "pyarrow.parquet", "snowflake.connector"} <= imported
-    assert not {name for name in imported if name.startswith("shopstream_assets.shopstream")}
+    assert not {name for name in imported if name.startswith("shopstream_assets.domains.shopstream")}
 
 
 def test_nothing_is_left_of_a_run_that_ended(instance: dg.DagsterInstance, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_the_slots_of_a_run_that_was_marked_as_ended_are_kept_while_its_process_
 
 def test_a_library_that_cannot_be_imported_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "psycopg.py").write_text("raise ValueError('numpy.dtype size changed')")
-    code = "import sys, shopstream_assets.platform.preload as _; print(*sys.modules)"
+    code = "import sys, shopstream_assets.platform.hosting.preload as _; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
 
     loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

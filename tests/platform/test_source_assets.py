@@ -3,13 +3,22 @@
 import datetime as dt
 from decimal import Decimal
 
-from shopstream_assets.platform.extraction import extract_to_lake
-from shopstream_assets.platform.loading import load_from_lake
-from shopstream_assets.platform.manifest import read_manifests
-from shopstream_assets.platform.partitions import Window
-from shopstream_assets.platform.staging import staging_relation
-from shopstream_assets.platform.tables import BIGINT, MONEY, TEXT, TIMESTAMP, Column, SourceTable, postgres_ddl, quoted
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.partitions import Window
+from shopstream_assets.platform.declare.tables import (
+    BIGINT,
+    MONEY,
+    TEXT,
+    TIMESTAMP,
+    Column,
+    SourceTable,
+    postgres_ddl,
+    quoted,
+)
+from shopstream_assets.platform.lake.extraction import extract_to_lake
+from shopstream_assets.platform.lake.manifest import read_manifests
+from shopstream_assets.platform.staging.change_log import staging_relation
+from shopstream_assets.platform.staging.loading import load_from_lake
 
 PAYMENTS = SourceTable(
     name="payments",

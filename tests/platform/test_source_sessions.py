@@ -12,13 +12,13 @@ import adbc_driver_postgresql.dbapi as adbc
 import pytest
 from bad_input import DAY, FIRST, LINES, Spoiled
 
-from shopstream_assets.platform import extract, source_probe
+from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.errors import LayerError, ServiceError
-from shopstream_assets.platform.lake import LakeWriter
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.postgres_errors import service_error
-from shopstream_assets.platform.resources.postgres_session import LOOKING, PINNED, READING, with_options
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.lake.writer import LakeWriter
+from shopstream_assets.platform.sources.postgres import extract, kept_connection
+from shopstream_assets.platform.sources.postgres.errors import service_error
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.postgres.session import LOOKING, PINNED, READING, with_options
 
 LAKE = "lake/lines, partition 2026-03-01: extracting changed rows to the lake: "
 PASSWORD = "hunter2-is-secret"
@@ -114,7 +114,7 @@ def test_settings_of_the_role_change_neither_values_nor_waiting(
 def test_the_kept_connection_pins_the_same_and_waits_for_less(
     lines: Spoiled, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_probe, "_idle", {})
+    monkeypatch.setattr(kept_connection, "_idle", {})
     lines.insert(id=1)
     spoiled = reader(GRANT, *(f"alter role {{role}} set {name} = {value}" for name, value in HOSTILE.items()))
     source = spoiled.services.source
@@ -132,7 +132,7 @@ def test_the_kept_connection_pins_the_same_and_waits_for_less(
 
     with source.snapshot() as connection:
         pinned, waits = settings(connection)
-    with source_probe.open_connection(source) as connection:
+    with kept_connection.open_connection(source) as connection:
         assert extract.fingerprints(connection, LINES, source.schema_name, DAY)[FIRST].rows == 1
         pinned_to_look, waits_to_look = settings(connection)
     # In a transaction its own mode shows.
@@ -146,9 +146,9 @@ def test_the_kept_connection_pins_the_same_and_waits_for_less(
     assert [str(wait) for wait in waits] == list(READING.settings.values())
     assert [str(wait) for wait in waits_to_look] == list(LOOKING.settings.values())
     # Longer than the role may be idle: the connection is still the one that was kept.
-    kept = source_probe._idle[source.dsn]
+    kept = kept_connection._idle[source.dsn]
     time.sleep(0.3)
-    with source_probe.open_connection(source) as connection:
+    with kept_connection.open_connection(source) as connection:
         assert connection is kept
 
 
@@ -256,7 +256,7 @@ def test_rows_that_a_policy_would_hide_stop_the_extraction_with_the_remedy(lines
     source = spoiled.services.source
     with (
         pytest.raises(ServiceError, match="row-level security of table lines would hide rows"),
-        source_probe.open_connection(source) as connection,
+        kept_connection.open_connection(source) as connection,
     ):
         extract.fingerprints(connection, LINES, source.schema_name, DAY)
     lines.run(f"alter role {role} bypassrls")

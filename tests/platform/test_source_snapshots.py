@@ -11,12 +11,11 @@ import psycopg
 import pytest
 from bad_input import DAY, FIRST, LINES, NOON, Spoiled
 
-from shopstream_assets.platform import source_probe
+from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.errors import LayerError, ServiceError
-from shopstream_assets.platform.resources import postgres, postgres_snapshot
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.postgres_session import Limits
-from shopstream_assets.summary import Services
+from shopstream_assets.platform.sources.postgres import kept_connection, resource, snapshot
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.postgres.session import Limits
 
 ROWS = 6000
 FILL = f"insert into {{t}} (id, note, updated_at) select n, 'new', '{NOON}' from generate_series(1, {ROWS}) n"
@@ -144,15 +143,15 @@ def test_a_materialized_view_that_is_being_refreshed_is_read_whole(lines: Spoile
 def test_a_table_that_is_rewritten_at_every_attempt_is_told_and_may_be_tried_again(
     lines: Spoiled, narrow: Spoiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    touch = postgres_snapshot._touch
+    touch = snapshot._touch
 
     def truncate_between(connection: object, schema: str, name: str) -> None:
         # After the snapshot was taken, before the table is locked: what the open transaction does at its commit.
-        postgres_snapshot._execute(connection, "select 1")  # type: ignore[arg-type]
+        snapshot._execute(connection, "select 1")  # type: ignore[arg-type]
         lines.run("truncate {t}", FILL)
         touch(connection, schema, name)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(postgres_snapshot, "_touch", truncate_between)
+    monkeypatch.setattr(snapshot, "_touch", truncate_between)
     with pytest.raises(LayerError) as caught:
         narrow.extract()
     assert f"lines of schema {lines.services.source.schema_name} was written anew" in str(caught.value)
@@ -165,7 +164,7 @@ def test_a_table_that_stays_locked_is_given_up_and_the_message_names_table_limit
 ) -> None:
 
     impatient = Limits(statement=dt.timedelta(minutes=1), lock=dt.timedelta(milliseconds=300))
-    monkeypatch.setattr(postgres, "READING", impatient)
+    monkeypatch.setattr(resource, "READING", impatient)
     with open_transaction(lines, "lock table {t} in access exclusive mode") as other:
         with pytest.raises(LayerError) as caught:
             lines.extract()
@@ -179,25 +178,25 @@ def test_a_table_that_stays_locked_is_given_up_and_the_message_names_table_limit
 
 def test_a_look_gives_a_locked_table_up_sooner_and_names_it(lines: Spoiled, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    from shopstream_assets.platform import extract
+    from shopstream_assets.platform.sources.postgres import extract
 
     impatient = Limits(statement=dt.timedelta(minutes=1), lock=dt.timedelta(milliseconds=300))
-    monkeypatch.setattr(source_probe, "LOOKING", impatient)
-    monkeypatch.setattr(source_probe, "_idle", {})
+    monkeypatch.setattr(kept_connection, "LOOKING", impatient)
+    monkeypatch.setattr(kept_connection, "_idle", {})
     source = lines.services.source
     with open_transaction(lines, "lock table {t} in access exclusive mode"):
         with pytest.raises(ServiceError, match="lock_timeout ended the wait, reading ") as caught:  # noqa: SIM117
-            with source_probe.open_connection(source) as connection:
+            with kept_connection.open_connection(source) as connection:
                 extract.fingerprints(connection, LINES, source.schema_name, DAY)
         assert lines.relation in str(caught.value)
         with (
             pytest.raises(ServiceError, match="lines: another session holds a lock"),
-            source_probe.open_connection(source, tables=[LINES]),
+            kept_connection.open_connection(source, tables=[LINES]),
         ):
             pass
-    with source_probe.open_connection(source, tables=[LINES]) as connection:
+    with kept_connection.open_connection(source, tables=[LINES]) as connection:
         assert extract.fingerprints(connection, LINES, source.schema_name, DAY)[FIRST].rows == ROWS
-    assert source_probe._idle.keys() == {source.dsn}
+    assert kept_connection._idle.keys() == {source.dsn}
 
 
 def test_what_an_extraction_locks_stops_nobody_from_writing(lines: Spoiled) -> None:

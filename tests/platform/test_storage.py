@@ -1,6 +1,8 @@
 """Dagster's storage in a real Postgres: what differs from dagster-postgres, and that the rows do not."""
 
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -11,9 +13,10 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
 
-from shopstream_assets.platform.storage import WAREHOUSE_POOL, BatchedPostgresEventLogStorage
+from shopstream_assets.platform.hosting.storage import BatchedPostgresEventLogStorage
 
 QUESTIONS = 20
+FIRST = 6
 ORDERS = dg.AssetKey("orders")
 DAYS = [f"2026-03-{day:02}" for day in range(1, 11)]
 
@@ -113,5 +116,14 @@ def test_planned_events_in_a_batch_are_those_stored_one_by_one(instance: dg.Dags
     assert storage.has_asset_key(ORDERS)
 
 
-def test_dbt_has_a_pool_of_one_slot_from_the_start(instance: dg.DagsterInstance) -> None:
-    assert instance.event_log_storage.get_concurrency_info(WAREHOUSE_POOL).slot_count == 1
+def test_a_pool_has_one_slot_however_many_steps_come_first(instance: dg.DagsterInstance) -> None:
+    storage, together = instance.event_log_storage, threading.Barrier(FIRST)
+
+    def come(pool: str) -> None:
+        together.wait()
+        storage.initialize_concurrency_limit_to_default(pool)
+
+    for attempt in range(10):
+        with ThreadPoolExecutor(FIRST) as steps:
+            list(steps.map(come, [f"pool {attempt}"] * FIRST))
+        assert storage.get_concurrency_info(f"pool {attempt}").slot_count == 1

@@ -1,6 +1,15 @@
 import pytest
 
-from shopstream_assets.platform.tables import BIGINT, MONEY, TEXT, TIMESTAMP, Column, SourceTable, numeric, postgres_ddl
+from shopstream_assets.platform.declare.tables import (
+    BIGINT,
+    MONEY,
+    TEXT,
+    TIMESTAMP,
+    Column,
+    SourceTable,
+    numeric,
+    postgres_ddl,
+)
 
 ID = Column("id", BIGINT, "Key.")
 CHANGED = Column("updated_at", TIMESTAMP, "Cursor.")

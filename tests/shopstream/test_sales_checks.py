@@ -12,16 +12,17 @@ import dagster as dg
 import psycopg
 import pytest
 
-from shopstream_assets.platform.extraction import extract_to_lake
-from shopstream_assets.platform.loading import load_from_lake
-from shopstream_assets.platform.partitions import ONE_DAY, Window
-from shopstream_assets.platform.resources.postgres import PostgresResource
-from shopstream_assets.platform.resources.warehouse import REPORTING, WarehouseResource
-from shopstream_assets.platform.tables import postgres_ddl
-from shopstream_assets.shopstream.checks import equals_the_source, equals_the_source_everywhere, window_of
-from shopstream_assets.shopstream.sales_comparison import Sales, compare_sales
-from shopstream_assets.shopstream.tables import ORDER_ITEMS, ORDERS, PRODUCTS
-from shopstream_assets.summary import Services
+from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.checks import equals_the_source, equals_the_source_everywhere, window_of
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.domains.shopstream.sales_comparison import Sales, compare_sales
+from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS, PRODUCTS
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.tables import postgres_ddl
+from shopstream_assets.platform.lake.extraction import extract_to_lake
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.staging.loading import load_from_lake
+from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -71,17 +72,17 @@ class Shop:
 
     def refresh(self, window: Window = DAYS) -> None:
         """What a run does, but for the models that tell nothing of sales."""
-        from shopstream_assets.platform.dbt_manifest import parsed_project
-        from shopstream_assets.platform.dbt_run import run_dbt
-        from shopstream_assets.platform.transform import FAILURE_EVENTS, dbt_arguments
+        from shopstream_assets.platform.transform.build import FAILURE_EVENTS, dbt_arguments
+        from shopstream_assets.platform.transform.dbt_manifest import parsed_project
+        from shopstream_assets.platform.transform.dbt_run import run_dbt
 
         for table in (PRODUCTS, ORDERS, ORDER_ITEMS):
             extract_to_lake(self.services.source, self.services.store, table, window, FIRST)
             load_from_lake(self.services.store, self.services.warehouse, table, window)
         models = ["fact_order_items", "fact_orders", "mart_sales_overview"]
         with tempfile.TemporaryDirectory() as target:
-            arguments = dbt_arguments(models, window, target, full_refresh=False)
-            with closing(run_dbt(arguments, parsed_project().parsed, self.services.warehouse)) as events:
+            arguments = dbt_arguments(SHOPSTREAM, models, window, target, full_refresh=False)
+            with closing(run_dbt(arguments, parsed_project(SHOPSTREAM).parsed, self.services.warehouse)) as events:
                 failed = [event["info"]["msg"] for event in events if event["info"]["name"] in FAILURE_EVENTS]
         assert not failed
 
@@ -109,7 +110,7 @@ def shop(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     monkeypatch.setenv("SHOPSTREAM_START_DATE", FIRST.isoformat())
     source = PostgresResource(dsn=services.source.dsn, schema_name=SCHEMA)
     # dbt's manifest is that of the stack's own database.
-    found = Shop(dataclasses.replace(services, source=source, warehouse=Services.of("shopstream").warehouse))
+    found = Shop(dataclasses.replace(services, source=source, warehouse=Services.of(SHOPSTREAM).warehouse))
     with closing(found.connection):
         found.create()
         found.order(9, 3, discount="NaN")

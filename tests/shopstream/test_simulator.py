@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from shopstream_assets.platform.tables import arrow_schema
-from shopstream_assets.shopstream.simulator import Simulator
-from shopstream_assets.shopstream.tables import EVENT_TYPES, ORDER_STATUSES, PLANS, TABLES
+from shopstream_assets.domains.shopstream.simulator import Simulator
+from shopstream_assets.domains.shopstream.tables import EVENT_TYPES, ORDER_STATUSES, PLANS, TABLES
+from shopstream_assets.platform.declare.tables import arrow_schema
 
 START = dt.date(2024, 1, 1)
 TABLE = {table.name: table for table in TABLES}
@@ -90,7 +90,7 @@ def test_batches_end_in_the_same_state_as_one_window(name: str) -> None:
 def test_a_day_reads_the_same_in_another_process_whatever_the_hash_seed() -> None:
     script = (
         "import datetime as dt, hashlib, sys\n"
-        "from shopstream_assets.shopstream.simulator import Simulator\n"
+        "from shopstream_assets.domains.shopstream.simulator import Simulator\n"
         "s, d = Simulator(dt.date(2024, 1, 1), scale=0.5), dt.date(2024, 2, 10)\n"
         "for name in sys.argv[1:]:\n"
         "    rows = s.changes(name, d, d + dt.timedelta(days=2)).to_pylist()\n"

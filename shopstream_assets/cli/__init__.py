@@ -1,0 +1,249 @@
+"""The `shopstream` command. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+
+@contextlib.contextmanager
+def _plain_errors(*others: type[Exception]) -> Iterator[None]:
+    """Show what the stack (or one of `others`) has to say without a traceback, and exit with 1."""
+    from shopstream_assets.embedded.errors import StackError
+
+    explained: tuple[type[Exception], ...] = (StackError, *others)
+    try:
+        yield
+    except explained as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """ShopStream: a data platform in which every table is a Dagster asset."""
+
+
+@main.group()
+def stack() -> None:
+    """The local stack: PostgreSQL, S3 and the Snowflake protocol, without Docker."""
+
+
+@stack.command()
+@click.option("--ui", is_flag=True, help="Also run Dagster (webserver and daemon) until Ctrl-C.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of Dagster's page. [default: 3000, or a free one]")
+def up(ui: bool, port: int | None) -> None:
+    """Start what does not run, and write the environment to .shopstream/env.
+
+    With --ui this stays in the foreground; Ctrl-C stops Dagster, and also the services unless they ran before.
+    """
+    from shopstream_assets.embedded import stack as local
+
+    if port is not None and not ui:
+        raise click.UsageError("--port is the port of Dagster's page: it goes with --ui.")
+    with _plain_errors():
+        ran_before = all(row.state == "up" for row in local.status())
+        if not ui:
+            local.up(say=_say)
+            _print_status()
+            return
+        from shopstream_assets.embedded import ui as dagster
+
+        chosen = dagster.choose_port(port)
+        try:
+            variables = local.up(say=_say)
+            dagster.serve(variables, chosen, _say)
+        except KeyboardInterrupt:
+            _say("Interrupted.")
+        finally:
+            if ran_before:
+                _say("The services ran before and go on; `shopstream stack down` stops them.")
+            else:
+                local.down(say=_say)
+                _say("The services are stopped; their data is kept.")
+
+
+@stack.command()
+def down() -> None:
+    """Stop the services; their data is kept."""
+    from shopstream_assets.embedded import stack as local
+
+    with _plain_errors():
+        stopped = local.down(say=_say)
+    click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+@stack.command("status")
+def services() -> None:
+    """Show each service; exit with 1 unless all are up."""
+    with _plain_errors():
+        all_up = _print_status()
+    if not all_up:
+        raise SystemExit(1)
+
+
+def _print_status() -> bool:
+    from shopstream_assets.embedded import stack as local
+
+    rows = local.status()
+    for row in rows:
+        click.echo(f"{row.service:<10} {row.state:<14} {row.address or '-':<16} pid {row.pid or '-':<8} {row.detail}")
+    return all(row.state == "up" for row in rows)
+
+
+@stack.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(yes: bool) -> None:
+    """Stop the services and delete all local data, logs and settings."""
+    from shopstream_assets.embedded import stack as local
+    from shopstream_assets.embedded.state import home
+
+    with _plain_errors():
+        if not yes:
+            click.confirm(f"Delete everything in {home().folder}?", abort=True)
+        local.reset(say=_say)
+    click.echo("The local stack is gone; `shopstream stack up` starts with empty data.")
+
+
+# Of the several businesses on the platform, the one that a command is about.
+_DOMAIN = click.option(
+    "--domain", "name", default="shopstream", show_default=True, metavar="NAME", help="A domain that is installed."
+)
+
+
+@main.command()
+@click.option(
+    "--domain",
+    "name",
+    default="shopstream",
+    show_default=True,
+    metavar="NAME",
+    help="A domain that is installed, or all of them: all.",
+)
+@click.option("--quiet", is_flag=True, help="Show the result only.")
+def demo(name: str, quiet: bool) -> None:
+    """Play 90 days of a business, carry them through every layer, and show what came out."""
+    from shopstream_assets.cli.demo import DemoFailed, run
+    from shopstream_assets.platform.declare.registry import registered
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(DemoFailed, Problem):
+        run(list(registered()) if name == "all" else [name], quiet=quiet)
+
+
+@main.command()
+@_DOMAIN
+def status(name: str) -> None:
+    """Show which days failed or are missing, per asset, and the command that repairs them; exit with 1 if any.
+
+    Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
+    """
+    _load_dotenv(Path(".env"))
+    from shopstream_assets.cli.status import show
+    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.platform.declare.settings import SettingsError
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(SettingsError, Problem):
+        all_well = show(domain_named(name))
+    if not all_well:
+        raise SystemExit(1)
+
+
+@main.command()
+@_DOMAIN
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+def rebuild(name: str, models: tuple[str, ...]) -> None:
+    """Build MODELs, and those made from them, anew from all that staging holds; all models where none is named.
+
+    Reads neither Postgres nor the lake. Reads the environment, and before it `.env` of the current folder; what the
+    shell sets wins. Exits with 1 when the run failed.
+    """
+    _load_dotenv(Path(".env"))
+    from shopstream_assets.cli import rebuild as anew
+    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(anew.RebuildFailed, Problem):
+        anew.rebuild(domain_named(name), models, _say)
+
+
+@main.command()
+@_DOMAIN
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+def restage(name: str, tables: tuple[str, ...]) -> None:
+    """Load the staging of TABLEs anew from the lake; of all tables where none is named.
+
+    Does not read Postgres. Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
+    Exits with 1 when the run failed.
+    """
+    _load_dotenv(Path(".env"))
+    from shopstream_assets.cli import rebuild as anew
+    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(anew.RebuildFailed, Problem):
+        anew.restage(domain_named(name), tables, _say)
+
+
+@main.command()
+@_DOMAIN
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+def accept(name: str, tables: tuple[str, ...]) -> None:
+    """Take the source of TABLEs as it is now: restored, failed over, or with many rows gone; of all if none is named.
+
+    For an extraction that stopped because of it. Good for a day; then such a change stops again. Rows that the source
+    lacks are deleted in every layer by the extractions that follow. Reads the environment, and before it `.env` of the
+    current folder; what the shell sets wins.
+    """
+    _load_dotenv(Path(".env"))
+    from shopstream_assets.cli import acceptance
+    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(acceptance.NoSuchTable, Problem):
+        for table in acceptance.accept(domain_named(name), tables):
+            click.echo(f"The next extraction of {table} takes its source as it is.")
+
+
+@main.command()
+@_DOMAIN
+def doctor(name: str) -> None:
+    """Check the settings of a domain, and that every service is reachable and permits what the platform does.
+
+    Reads the environment, and before it `.env` of the current folder; what the shell sets wins. Exits with 1 when a
+    check fails. Writes only probes of its own, and removes them.
+    """
+    from shopstream_assets.cli.doctor.examination import examine
+    from shopstream_assets.cli.doctor.settings import check_dotenv
+    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(Problem):
+        domain = domain_named(name)
+    _load_dotenv(Path(".env"))
+    failed = False
+    for finding in (*check_dotenv(Path(".env"), domain, os.environ), *examine(domain, os.environ)):
+        failed |= finding.result == "FAIL"
+        mark = click.style(f"{finding.result:<5}", fg={"ok": "green", "warn": "yellow", "FAIL": "red"}[finding.result])
+        click.echo(f"{mark} {finding.what:<36} {finding.found}")
+        if finding.advice:
+            click.echo(f"      {'':<36} -> {finding.advice}")
+    if failed:
+        raise SystemExit(1)
+
+
+def _load_dotenv(path: Path) -> None:
+    if path.is_file():
+        from dotenv import dotenv_values
+
+        for name, value in dotenv_values(path).items():
+            if value is not None:
+                os.environ.setdefault(name, value)

@@ -1,0 +1,239 @@
+"""`shopstream demo`: play the source of a domain, carry its days through every layer, and show what came out.
+
+What is up to date is left alone, so a second demo only looks; what a killed demo left undone is done.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from shopstream_assets.cli.summary import check_outcomes
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from shopstream_assets.platform.declare.domain import Domain
+
+DAYS = 90
+
+
+class DemoFailed(Exception):
+    """A step failed or a blocking check did not pass; the message says which."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Days [first, last] that some asset has not seen, as partition keys."""
+
+    first: str
+    last: str
+
+
+def run(names: Sequence[str], quiet: bool = False) -> None:
+    """Bring the last 90 complete days of domains up to date on the local stack, and print a summary of each.
+
+    What goes wrong with one keeps no other from its days. Raises DemoFailed when a step of one failed or a check that
+    blocks has not passed, and Problem where a domain is not installed.
+    """
+    from shopstream_assets.embedded import stack
+    from shopstream_assets.platform.declare.registry import domain_named
+
+    domains = [domain_named(name) for name in names]
+    console = Console(stderr=True, quiet=quiet)
+    with console.status("Starting PostgreSQL, S3 and Snowflake on this machine"):
+        os.environ.update(stack.up(say=console.print))
+    failed = []
+    for domain in domains:
+        try:
+            show(domain, console)
+        except DemoFailed as failure:
+            failed.append(str(failure) if len(domains) == 1 else f"{domain.title}: {failure}")
+    if failed:
+        raise DemoFailed("\n".join(failed))
+
+
+def show(domain: Domain, console: Console) -> None:
+    """Bring the last 90 complete days of a domain up to date and print its summary; raises DemoFailed."""
+    started = time.monotonic()
+    with console.status(f"Loading {domain.title}"):
+        import dagster as dg
+
+        from shopstream_assets.cli.locations import definitions_of
+        from shopstream_assets.cli.summary import Services, headlines, layers
+
+        definitions = definitions_of(domain)
+
+    with dg.DagsterInstance.get() as instance:
+        graph = definitions.resolve_asset_graph()
+        pending = find_pending(instance, graph)
+        if pending:
+            steps = len(definitions.resolve_job_def(domain.refresh_job).nodes)
+            materialize(instance, domain, pending, steps, console)
+        failed = failed_blocking_checks(instance, graph)
+        services = Services.of(domain)
+        days = [dt.date.fromisoformat(key) for key in demo_days(graph)]
+        summary = Console(width=max(Console().width, 100))
+        summary.print(layers(instance, graph, domain, days, services))
+        summary.print(headlines(domain, services))
+    console.print(
+        f"{'Done' if pending else 'Everything was up to date; looked it over'} in {time.monotonic() - started:.0f} s. "
+        "Next: [bold]make up[/bold] opens Dagster on this stack; docs/marts.md explains every figure."
+    )
+    if failed:
+        raise DemoFailed(f"These blocking checks have not passed: {', '.join(failed)}.")
+
+
+def partitioned_nodes(graph: dg.AssetGraph) -> list[dg.AssetNode]:
+    """The assets that are materialized by day."""
+    return [graph.get(key) for key in graph.materializable_asset_keys if graph.get(key).is_partitioned]
+
+
+def demo_days(graph: dg.AssetGraph) -> list[str]:
+    """Partition keys of the last 90 complete days, oldest first."""
+    now = dt.datetime.now(dt.UTC)
+    keys = partitioned_nodes(graph)[0].partitions_def.get_partition_keys(current_time=now)
+    return [key for key in keys if key < now.date().isoformat()][-DAYS:]
+
+
+def find_pending(instance: dg.DagsterInstance, graph: dg.AssetGraph) -> Pending | None:
+    """The span of the last 90 complete days in which an asset lacks a partition or a blocking check its success."""
+    partitioned, keys = partitioned_nodes(graph), demo_days(graph)
+    lacking = {key for node in partitioned for key in set(keys) - set(instance.get_materialized_partitions(node.key))}
+    unpartitioned = [key for key in graph.materializable_asset_keys if not graph.get(key).is_partitioned]
+    if any(instance.get_latest_materialization_event(key) is None for key in unpartitioned) or (
+        not lacking and failed_blocking_checks(instance, graph)
+    ):
+        lacking = set(keys)
+    return Pending(min(lacking), max(lacking)) if lacking else None
+
+
+def failed_blocking_checks(instance: dg.DagsterInstance, graph: dg.AssetGraph) -> list[str]:
+    """Names of the blocking checks that never ran to their end, or whose latest result is an error."""
+    from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
+
+    blocking = [key for key in graph.asset_check_keys if graph.get(key).blocking and not is_on_a_clock(graph, key)]
+    outcomes = check_outcomes(instance, blocking)
+    return [f"{key.asset_key.to_user_string()}: {key.name}" for key in blocking if outcomes[key] in ("error", "none")]
+
+
+def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, steps: int, console: Console) -> None:
+    """Materialize every asset of a domain over the days in one run, by Dagster's own command, showing its progress.
+
+    Raises DemoFailed with the errors of the steps that failed.
+    """
+    import dagster as dg
+
+    from shopstream_assets.embedded.interrupts import interrupts
+    from shopstream_assets.platform.transform.assets import built_manifest
+
+    mark = {f"{domain.name}/demo": uuid4().hex}
+    span = {"dagster/asset_partition_range_start": pending.first, "dagster/asset_partition_range_end": pending.last}
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "dagster",
+            "job",
+            "execute",
+            "--module-name",
+            domain.module,
+        ),
+        *("--job", domain.refresh_job, "--tags", json.dumps(mark | span)),
+    ]
+    log = Path(os.environ["SHOPSTREAM_DAGSTER_DIR"]).parent / "logs" / f"demo_{domain.name}.log"
+    found = dg.RunsFilter(tags=mark)
+    with (
+        log.open("w") as output,
+        progress(console, f"{pending.first} to {pending.last}", steps) as advance,
+        interrupts(),
+    ):
+        built_manifest(domain)
+        # In a folder of its own, as Dagster lets an `.env` of the current one override the environment; in a session
+        # of its own, as Ctrl-C must reach it through us, once.
+        worker = subprocess.Popen(
+            command,
+            cwd=os.environ["SHOPSTREAM_DAGSTER_DIR"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while worker.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    worker.wait(timeout=0.5)
+                for run in instance.get_runs(found, limit=1):
+                    advance(instance, run.run_id)
+        except KeyboardInterrupt:
+            for run in instance.get_runs(found):
+                instance.report_run_canceling(run)
+            # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
+            worker.terminate()
+            raise
+        finally:
+            worker.wait()
+    runs = instance.get_runs(found, limit=1)
+    if not runs or not runs[0].is_success:
+        told = failures(instance, runs[0].run_id) if runs else ""
+        raise DemoFailed(f"The run failed:\n{told or died(worker.returncode)}\nThe log is {log}.")
+
+
+def died(code: int) -> str:
+    """What to say of a run without an error: its process ended before it could tell one."""
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return (
+        f"Its process ended without a word ({how}): it was killed, or the machine had no memory or disk left. Nothing "
+        "is half-written: each partition is as before or complete. Next: see `df -h` and the system's log for the "
+        "cause, then `shopstream demo` again; it goes on where it was."
+    )
+
+
+def failures(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The errors of a run's failed steps, a line each."""
+    import dagster as dg
+
+    events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
+    return "\n".join(
+        f"{event.step_key}: {event.step_failure_data.error.message.strip()}"
+        for event in events
+        if event and event.step_failure_data.error
+    )
+
+
+@contextmanager
+def progress(console: Console, what: str, steps: int) -> Iterator[Callable[[dg.DagsterInstance, str], None]]:
+    """A bar that counts the steps of a run; the yielded function looks at the run and moves it."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as bar:
+        task = bar.add_task(f"Materializing {what}", total=steps)
+
+        def advance(instance: dg.DagsterInstance, run_id: str) -> None:
+            steps = instance.get_run_step_stats(run_id)
+            running = [step.step_key.split("__", 1)[-1].replace("__", "/") for step in steps if step.end_time is None]
+            bar.update(
+                task,
+                completed=len(steps) - len(running),
+                description=f"Materializing {what}: {', '.join(running) or '...'}",
+            )
+
+        yield advance

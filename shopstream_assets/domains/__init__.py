@@ -1,0 +1,1 @@
+"""The businesses on the platform: each knows the platform and itself only."""

@@ -1,0 +1,27 @@
+"""The figures that a merchant asks for first."""
+
+from shopstream_assets.platform.declare.headline import Headline
+
+HEADLINES = (
+    Headline("Net revenue", "select sum(net_revenue) from {marts}.MART_SALES_OVERVIEW", "{:,.2f} EUR"),
+    Headline("Orders", "select sum(main_category_orders) from {marts}.MART_SALES_OVERVIEW", "{:,.0f}"),
+    Headline(
+        "Conversion (ordered within 30 days of sign-up)",
+        "select sum(ordered)::double / nullif(sum(signed_up), 0) from {marts}.MART_CONVERSION_FUNNEL",
+        "{:.1%}",
+    ),
+    Headline(
+        "Top country",
+        """
+            select shipping_country from {marts}.MART_SALES_OVERVIEW
+            group by shipping_country order by sum(net_revenue) desc, shipping_country limit 1
+        """,
+    ),
+    Headline(
+        "Top product",
+        """
+            select product_name from {marts}.MART_PRODUCT_PERFORMANCE
+            order by net_revenue desc, product_name limit 1
+        """,
+    ),
+)

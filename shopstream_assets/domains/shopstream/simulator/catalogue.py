@@ -1,0 +1,166 @@
+"""The catalogue: products, what they cost, how popular they are, and how prices change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+
+from shopstream_assets.domains.shopstream.simulator import arrow
+from shopstream_assets.domains.shopstream.simulator.world import (
+    CATALOGUE_READY,
+    DAY,
+    NEVER,
+    OFFICE_WEEK,
+    Cohorts,
+    Columns,
+    Volume,
+    World,
+    choose,
+    choose_evenly,
+    clock,
+    latest,
+)
+from shopstream_assets.domains.shopstream.tables import PRODUCTS
+
+PRODUCTS_PER_90_DAYS = 400
+# The catalogue a store opens with; the rest of the reference volume is added over the 90 days.
+OPENING_SHARE = 0.95
+
+# (category, SKU prefix, share of products, median price in EUR, nouns). Prices are log-normal around the median.
+CATEGORIES = (
+    ("Electronics", "ELE", 0.14, 79, ("Headphones", "Speaker", "Charger", "Webcam", "Keyboard", "Power Bank")),
+    ("Home & Kitchen", "HOM", 0.17, 34, ("Kettle", "Pan", "Lamp", "Blender", "Storage Box", "Teapot")),
+    ("Fashion", "FAS", 0.18, 39, ("T-Shirt", "Jacket", "Jeans", "Scarf", "Sneakers", "Belt")),
+    ("Beauty", "BEA", 0.11, 19, ("Serum", "Shampoo", "Face Cream", "Perfume", "Lip Balm", "Soap")),
+    ("Sports", "SPO", 0.11, 45, ("Yoga Mat", "Backpack", "Water Bottle", "Dumbbell", "Bike Light", "Tent")),
+    ("Toys", "TOY", 0.08, 24, ("Puzzle", "Board Game", "Plush Bear", "Train Set", "Building Blocks", "Kite")),
+    ("Books", "BOO", 0.09, 15, ("Cookbook", "Novel", "Atlas", "Travel Guide", "Notebook", "Diary")),
+    ("Garden", "GAR", 0.06, 29, ("Planter", "Hose", "Pruner", "Bird Feeder", "Lantern", "Watering Can")),
+    ("Grocery", "GRO", 0.06, 9, ("Coffee", "Olive Oil", "Honey", "Chocolate", "Tea", "Pasta")),
+)
+ADJECTIVES = ("Classic", "Nordic", "Compact", "Organic", "Premium", "Everyday", "Vintage", "Smart", "Light", "Bold")
+LINES = ("Alba", "Breeze", "Cedar", "Dune", "Ember", "Fjord", "Grove", "Halo", "Iris", "Juno", "Kite", "Luna")
+PRICE_SIGMA = 0.55
+
+# A product's price moves about every 150 days by some 8 %; eight moves cover more than three years.
+PRICE_MOVES = 8
+PRICE_MOVE_MEAN = 150 * DAY
+PRICE_MOVE_SIGMA = 0.08
+LIFE_LEAST, LIFE_MEAN = 30 * DAY, 1500 * DAY
+
+# Sales per product follow a Pareto law with the exponent log 5 / log 4 at which a fifth of the products makes four
+# fifths of the sales (the Pareto principle), cut at 60 times the least popular so that no single draw owns the store.
+POPULARITY_EXPONENT = math.log(5) / math.log(4)
+POPULARITY_CUT = 60.0
+
+
+class Catalogue:
+    """The products of a world: 400 times the square root of the scale, for a store of a hundred times the orders does
+    not sell a hundred times the products.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        total = PRODUCTS_PER_90_DAYS * math.sqrt(world.scale)
+        self._opening = max(20, round(total * OPENING_SHARE))
+        self._volume = Volume(world, "products", total * (1 - OPENING_SHARE), OFFICE_WEEK)
+        self.cohorts = Cohorts(self._launches)
+
+    def _launches(self, day: int) -> Columns:
+        rng = self._world.rng("products", day)
+        midnight = self._world.midnight(day)
+        if day == 0:
+            n = self._opening + self._volume.on(0)
+            # Catalogued before anyone can order: one product after the other in the first minutes of the world.
+            created = midnight + (np.arange(n) + 1) * (CATALOGUE_READY // (n + 1))
+        else:
+            n = self._volume.on(day)
+            created = midnight + np.sort(clock(rng, n))
+        ids = self._world.ids(day, n)
+        category = choose_evenly(rng, [share for _, _, share, _, _ in CATEGORIES], n)
+        median = np.array([price for _, _, _, price, _ in CATEGORIES])[category]
+        prices = np.empty((n, PRICE_MOVES + 1), dtype=np.int64)
+        prices[:, 0] = _shelf_price(median * rng.lognormal(0, PRICE_SIGMA, n))
+        cost = (prices[:, 0] * rng.uniform(0.40, 0.75, n)).astype(np.int64)
+        for move in range(PRICE_MOVES):
+            price = _shelf_price(prices[:, move] / 100 * rng.lognormal(0, PRICE_MOVE_SIGMA, n))
+            price = np.maximum(price, _shelf_price(cost * 1.12 / 100))  # never sold at a loss
+            prices[:, move + 1] = np.where(price == prices[:, move], price + 100, price)
+        withdrawn = created + LIFE_LEAST + rng.exponential(LIFE_MEAN, n).astype(np.int64)
+        moves = created[:, None] + np.cumsum(
+            rng.exponential(PRICE_MOVE_MEAN, (n, PRICE_MOVES)).astype(np.int64), axis=1
+        )
+        name, sku = _labels(rng, category, ids)
+        return {
+            "id": ids,
+            "created": created,
+            "category": category,
+            "name": name,
+            "sku": sku,
+            "cost": cost,
+            "prices": prices,
+            "price_moves": np.where(moves < withdrawn[:, None], moves, NEVER),
+            "withdrawn": withdrawn,
+            "popularity": np.minimum(1 + rng.pareto(POPULARITY_EXPONENT, n), POPULARITY_CUT),
+        }
+
+    def sold(self, rng: np.random.Generator, day: int, size: int) -> np.ndarray:
+        """`size` products (rows of `cohorts`) in proportion to popularity, among those on sale all through `day`."""
+        products = self.cohorts.until(day)
+        weight = products["popularity"] * (products["withdrawn"] >= self._world.midnight(day + 1))
+        if day:
+            weight[self.cohorts.count(day - 1) :] = 0  # a new product is sold from the day after its launch
+        return choose(rng, weight if weight.any() else products["popularity"], size)
+
+    def ids(self, day: int, products: np.ndarray) -> np.ndarray:
+        """Identifiers of these rows."""
+        return self.cohorts.until(day)["id"][products]
+
+    def prices(self, day: int, products: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Price in cents of each of these rows at each moment of `day`."""
+        catalogue = self.cohorts.until(day)
+        moves = (catalogue["price_moves"][products] <= at[:, None]).sum(axis=1)
+        return catalogue["prices"][products, moves]
+
+    def changes(self, first: int, last: int) -> pa.Table:
+        """Products launched, repriced or withdrawn on days `first` to `last` excluded, as they stood at the end."""
+        products = self.cohorts.until(last - 1)
+        low, high = self._world.midnight(first), self._world.midnight(last)
+        moments = np.column_stack((products["created"], products["price_moves"], products["withdrawn"]))
+        updated = latest(moments, high)
+        chosen = np.flatnonzero(updated >= low)
+        chosen = chosen[arrow.order(updated[chosen], products["id"][chosen])]
+        rows = {name: values[chosen] for name, values in products.items()}
+        moves = (rows["price_moves"] < high).sum(axis=1)
+        return arrow.table(
+            PRODUCTS,
+            {
+                "id": rows["id"],
+                "sku": rows["sku"],
+                "name": rows["name"],
+                "category": arrow.picked([category for category, *_ in CATEGORIES], rows["category"]),
+                "price": arrow.money(rows["prices"][np.arange(len(chosen)), moves]),
+                "cost": arrow.money(rows["cost"]),
+                "is_active": rows["withdrawn"] >= high,
+                "created_at": arrow.timestamps(rows["created"]),
+                "updated_at": arrow.timestamps(updated[chosen]),
+            },
+        )
+
+
+def _shelf_price(euros: np.ndarray) -> np.ndarray:
+    """Cents, ending in 99 as on a shelf, at least 2.99."""
+    return np.maximum(np.ceil(euros), 3).astype(np.int64) * 100 - 1
+
+
+def _labels(rng: np.random.Generator, category: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Names such as "Nordic Kettle Alba", and SKUs made unique by the id's date and sequence."""
+    names, skus = [], []
+    adjectives, lines = rng.integers(len(ADJECTIVES), size=len(ids)), rng.integers(len(LINES), size=len(ids))
+    for code, key, adjective, line, noun in zip(category, ids, adjectives, lines, rng.random(len(ids)), strict=True):
+        _, prefix, _, _, nouns = CATEGORIES[code]
+        names.append(f"{ADJECTIVES[adjective]} {nouns[int(noun * len(nouns))]} {LINES[line]}")
+        skus.append(f"{prefix}-{str(key)[2:8]}-{str(key)[8:].lstrip('0').zfill(4)}")
+    return np.array(names, dtype=object), np.array(skus, dtype=object)

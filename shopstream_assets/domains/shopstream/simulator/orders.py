@@ -1,0 +1,218 @@
+"""Orders and their lines: who buys what, what it comes to, and how an order moves from pending to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from shopstream_assets.domains.shopstream.simulator import arrow
+from shopstream_assets.domains.shopstream.simulator.catalogue import Catalogue
+from shopstream_assets.domains.shopstream.simulator.names import COUNTRIES, COUNTRY_CODES
+from shopstream_assets.domains.shopstream.simulator.people import People
+from shopstream_assets.domains.shopstream.simulator.world import (
+    CLOSING,
+    DAY,
+    HOUR,
+    MINUTE,
+    NEVER,
+    SECOND,
+    Columns,
+    Volume,
+    World,
+    choose,
+    concatenated,
+    latest,
+    rows_of,
+)
+from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
+
+ORDERS_PER_90_DAYS = 10_000
+# Lines of a basket (mean 3.0) and units of a line (mean 1.2).
+LINE_SHARES = (0.23, 0.24, 0.20, 0.14, 0.08, 0.06, 0.03, 0.02)
+QUANTITY_SHARES = (0.84, 0.12, 0.04)
+DISCOUNTED = 0.20
+DISCOUNT_PERCENTS = np.array([5, 10, 15, 20, 30])
+FREE_SHIPPING_FROM = 80_00
+# Shipping in cents up to so many units; beyond, the last.
+SHIPPING_UNITS, SHIPPING_CENTS = np.array([2, 5]), np.array([4_90, 6_90, 9_90])
+GIFT = 0.03
+PAYMENT_METHODS = ("card", "paypal", "bank_transfer", "apple_pay", "invoice")
+PAYMENT_SHARES = (0.52, 0.24, 0.10, 0.09, 0.05)
+
+CANCELLED = 0.03
+REFUNDED = 0.037
+# Days an order keeps changing at most: paid within 1, shipped within 3, delivered within 7, refunded within 14.
+LIFETIME_DAYS = 25
+STATUSES = ("pending", "paid", "cancelled", "shipped", "delivered", "refunded")
+
+
+@dataclass(frozen=True)
+class DayOrders:
+    """The orders created on one day, by time, and their lines; a line names its order by position."""
+
+    orders: Columns
+    items: Columns
+
+
+class Orders:
+    """The orders of a world. The days last generated are kept, as many as an order lives and a little more."""
+
+    _KEPT_DAYS = 2 * LIFETIME_DAYS
+
+    def __init__(self, world: World, people: People, catalogue: Catalogue) -> None:
+        self._world = world
+        self._people = people
+        self._catalogue = catalogue
+        self._volume = Volume(world, "orders", ORDERS_PER_90_DAYS * world.scale)
+        self._kept: dict[int, DayOrders] = {}
+
+    def created_on(self, day: int) -> DayOrders:
+        """The orders placed on `day`."""
+        if day not in self._kept:
+            while len(self._kept) >= self._KEPT_DAYS:
+                del self._kept[next(iter(self._kept))]
+            self._kept[day] = self._make(day)
+        return self._kept[day]
+
+    def _make(self, day: int) -> DayOrders:
+        rng = self._world.rng("orders", day)
+        n = self._volume.on(day)
+        who = self._people.shoppers(rng, day, n)
+        created = self._people.visit_times(rng, day, who, CLOSING)
+        by_time = np.argsort(created, kind="stable")
+        who, created = who[by_time], created[by_time]
+        users = self._people.cohorts.until(day)
+
+        items = self._baskets(rng, day, created)
+        starts = np.searchsorted(items["order"], np.arange(n))
+        items_total = np.add.reduceat(items["quantity"] * items["price"], starts) if n else np.zeros(0, np.int64)
+        units = np.add.reduceat(items["quantity"], starts) if n else np.zeros(0, np.int64)
+        percent = np.where(rng.random(n) < DISCOUNTED, rng.choice(DISCOUNT_PERCENTS, n), 0)
+        discount = items_total * percent // 100
+        shipping = SHIPPING_CENTS[np.searchsorted(SHIPPING_UNITS, units)]
+        shipping = np.where(items_total - discount >= FREE_SHIPPING_FROM, 0, shipping)
+        elsewhere = rng.integers(len(COUNTRIES), size=n)
+        orders: Columns = {
+            "id": self._world.ids(day, n),
+            "user": who,
+            "user_id": users["id"][who],
+            "created": created,
+            "moments": _life(rng, created),
+            "discount": discount,
+            "shipping": shipping,
+            "total": items_total - discount + shipping,
+            "country": np.where(rng.random(n) < GIFT, elsewhere, users["country"][who]).astype(np.int8),
+            "payment": choose(rng, PAYMENT_SHARES, n).astype(np.int8),
+        }
+        return DayOrders(orders, items)
+
+    def _baskets(self, rng: np.random.Generator, day: int, created: np.ndarray) -> Columns:
+        """Lines of the day's orders, each order's products distinct, at their price when it was placed."""
+        n, widest = len(created), len(LINE_SHARES)
+        lines = choose(rng, LINE_SHARES, n) + 1
+        products = self._catalogue.sold(rng, day, n * widest).reshape(n, widest)
+        for _ in range(4):
+            order, line = np.nonzero(_repeated(products))
+            products[order, line] = self._catalogue.sold(rng, day, len(order))
+        # What still repeats after four redraws (a few lines in a million, or a nearly empty catalogue) is left out.
+        order, line = np.nonzero((np.arange(widest) < lines[:, None]) & ~_repeated(products))
+        product = products[order, line]
+        return {
+            "id": self._world.ids(day, len(order)),
+            "order": order,
+            "product": product,
+            "quantity": choose(rng, QUANTITY_SHARES, len(order)) + 1,
+            "price": self._catalogue.prices(day, product, created[order]),
+        }
+
+    def changes(self, first: int, last: int) -> pa.Table:
+        """Orders placed or moved on days `first` to `last` excluded, as they stood at the end."""
+        low, high = self._world.midnight(first), self._world.midnight(last)
+        parts = []
+        for day in range(max(0, first - LIFETIME_DAYS), last):
+            orders = self.created_on(day).orders
+            updated = latest(orders["moments"], high)
+            parts.append(rows_of(orders | {"updated": updated}, np.flatnonzero(updated >= low)))
+        rows = concatenated(parts)
+        rows = rows_of(rows, arrow.order(rows["updated"], rows["id"]))
+        status = np.argmax(rows["moments"] == rows["updated"][:, None], axis=1)
+        return arrow.table(
+            ORDERS,
+            {
+                "id": rows["id"],
+                "user_id": rows["user_id"],
+                "status": arrow.picked(STATUSES, status),
+                "currency": arrow.picked(("EUR",), np.zeros(len(status), dtype=np.int8)),
+                "discount_amount": arrow.money(rows["discount"]),
+                "shipping_amount": arrow.money(rows["shipping"]),
+                "total_amount": arrow.money(rows["total"]),
+                "shipping_country": arrow.picked(COUNTRY_CODES, rows["country"]),
+                "payment_method": arrow.picked(PAYMENT_METHODS, rows["payment"]),
+                "created_at": arrow.timestamps(rows["created"]),
+                "updated_at": arrow.timestamps(rows["updated"]),
+            },
+        )
+
+    def item_changes(self, first: int, last: int) -> pa.Table:
+        """Lines of the orders placed on days `first` to `last` excluded; lines never change."""
+        parts = []
+        for day in range(first, last):
+            made = self.created_on(day)
+            order = made.items["order"]
+            placed = {"order_id": made.orders["id"][order], "created": made.orders["created"][order]}
+            parts.append(made.items | placed | {"product": self._catalogue.ids(day, made.items["product"])})
+        rows = concatenated(parts)
+        created = arrow.timestamps(rows["created"])
+        return arrow.table(
+            ORDER_ITEMS,
+            {
+                "id": rows["id"],
+                "order_id": rows["order_id"],
+                "product_id": rows["product"],
+                "quantity": rows["quantity"].astype(np.int32),
+                "unit_price": arrow.money(rows["price"]),
+                "created_at": created,
+                "updated_at": created,
+            },
+        )
+
+
+def _repeated(products: np.ndarray) -> np.ndarray:
+    """Which cells of a (orders, lines) matrix repeat a product of an earlier line of their order."""
+    repeated = np.zeros(products.shape, dtype=bool)
+    for line in range(1, products.shape[1]):
+        repeated[:, line] = (products[:, :line] == products[:, [line]]).any(axis=1)
+    return repeated
+
+
+def _life(rng: np.random.Generator, created: np.ndarray) -> np.ndarray:
+    """When an order enters each of `STATUSES`, as a matrix of moments, `NEVER` for those it skips.
+
+    Paid minutes to hours later (log-normal, median 12 min), shipped 1 to 3 days after that, delivered 2 to 7 days after
+    shipping. 3 % are cancelled, half of them for want of payment; 3.7 % are refunded 1 to 14 days after delivery, so
+    that 2 to 5 % of all orders are refunded even when the youngest are still on their way.
+    """
+    n = len(created)
+    fate = rng.random(n)
+    unpaid, called_off = fate < CANCELLED / 2, (fate >= CANCELLED / 2) & (fate < CANCELLED)
+    cancelled, refunded = unpaid | called_off, fate >= 1 - REFUNDED
+    paid = created + np.clip(rng.lognormal(np.log(12 * MINUTE), 1.3, n), 20 * SECOND, DAY).astype(np.int64)
+    shipped = paid + rng.integers(DAY, 3 * DAY, size=n)
+    delivered = shipped + rng.integers(2 * DAY, 7 * DAY, size=n)
+    given_back = delivered + rng.integers(DAY, 14 * DAY, size=n)
+    given_up = np.where(
+        unpaid, created + rng.integers(HOUR, 2 * DAY, size=n), paid + rng.integers(30 * MINUTE, 20 * HOUR, size=n)
+    )
+    return np.stack(
+        (
+            created,
+            np.where(unpaid, NEVER, paid),
+            np.where(cancelled, given_up, NEVER),
+            np.where(cancelled, NEVER, shipped),
+            np.where(cancelled, NEVER, delivered),
+            np.where(refunded, given_back, NEVER),
+        ),
+        axis=1,
+    )

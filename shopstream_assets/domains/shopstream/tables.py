@@ -1,0 +1,140 @@
+"""The source tables of ShopStream. Money is EUR, countries are ISO 3166 alpha-2, times are UTC."""
+
+import datetime as dt
+
+from shopstream_assets.platform.declare.tables import (
+    BIGINT,
+    BOOLEAN,
+    INTEGER,
+    JSON,
+    MONEY,
+    TEXT,
+    TIMESTAMP,
+    UUID,
+    Column,
+    RowRule,
+    SourceTable,
+)
+
+ORDER_STATUSES = ("pending", "paid", "shipped", "delivered", "cancelled", "refunded")
+EVENT_TYPES = ("signup", "page_view", "product_view", "add_to_cart", "checkout", "purchase")
+PLANS = ("free", "starter", "pro", "enterprise")
+
+CREATED_AT = Column("created_at", TIMESTAMP, "When the row was created (UTC).")
+UPDATED_AT = Column("updated_at", TIMESTAMP, "When the row last changed (UTC); its day is the row's partition.")
+
+USERS = SourceTable(
+    name="users",
+    grain="One row per registered customer.",
+    description="Customers of the store with the country, plan and channel they signed up with.",
+    owner="team:growth",
+    columns=(
+        Column("id", BIGINT, "Identifier of the customer."),
+        Column("email", TEXT, "E-mail address, unique in practice.", pii=True),
+        Column("first_name", TEXT, "Given name.", pii=True),
+        Column("last_name", TEXT, "Family name.", pii=True),
+        Column("country", TEXT, "Country of residence, ISO 3166 alpha-2."),
+        Column("plan", TEXT, "Subscription plan of the customer."),
+        Column("acquisition_channel", TEXT, "Marketing channel that brought the customer."),
+        CREATED_AT,
+        UPDATED_AT,
+    ),
+    rules=(RowRule("country is no ISO 3166 alpha-2 code", "country ~ '^[A-Z]{2}$'", ("country",)),),
+)
+
+PRODUCTS = SourceTable(
+    name="products",
+    grain="One row per product of the catalogue.",
+    description="The catalogue: price and cost in EUR, category, and whether the product is still sold.",
+    owner="team:catalogue",
+    # A catalogue changes rarely: a week without a change is no incident.
+    freshness=dt.timedelta(days=8),
+    columns=(
+        Column("id", BIGINT, "Identifier of the product."),
+        Column("sku", TEXT, "Stock-keeping unit."),
+        Column("name", TEXT, "Display name."),
+        Column("category", TEXT, "Category the product is sold under."),
+        Column("price", MONEY, "List price in EUR.", minimum=0),
+        Column("cost", MONEY, "Purchase cost in EUR.", minimum=0),
+        Column("is_active", BOOLEAN, "Whether the product is on sale."),
+        CREATED_AT,
+        UPDATED_AT,
+    ),
+)
+
+ORDERS = SourceTable(
+    name="orders",
+    grain="One row per order, in its latest status.",
+    description="Orders with their amounts in EUR; total = items - discount + shipping.",
+    owner="team:sales",
+    columns=(
+        Column("id", BIGINT, "Identifier of the order."),
+        Column("user_id", BIGINT, "Customer who ordered.", references="users.id"),
+        Column("status", TEXT, "State of the order.", values=ORDER_STATUSES),
+        Column("currency", TEXT, "ISO 4217 currency of the amounts."),
+        Column("discount_amount", MONEY, "Discount on the whole order, in EUR.", minimum=0),
+        Column("shipping_amount", MONEY, "Shipping charged, in EUR.", minimum=0),
+        Column("total_amount", MONEY, "Amount charged, in EUR: items - discount + shipping.", minimum=0),
+        Column("shipping_country", TEXT, "Country shipped to, ISO 3166 alpha-2."),
+        Column("payment_method", TEXT, "How the order was paid."),
+        CREATED_AT,
+        UPDATED_AT,
+    ),
+)
+
+ORDER_ITEMS = SourceTable(
+    name="order_items",
+    grain="One row per product line of an order.",
+    description="Order lines: product, quantity and the unit price at which it was sold, in EUR.",
+    owner="team:sales",
+    columns=(
+        Column("id", BIGINT, "Identifier of the line."),
+        Column("order_id", BIGINT, "Order the line belongs to.", references="orders.id"),
+        Column("product_id", BIGINT, "Product sold.", references="products.id"),
+        Column("quantity", INTEGER, "Units sold.", minimum=1),
+        Column("unit_price", MONEY, "Price per unit before discount, in EUR.", minimum=0),
+        CREATED_AT,
+        UPDATED_AT,
+    ),
+)
+
+EVENTS = SourceTable(
+    name="events",
+    grain="One row per event of a web session.",
+    description="What visitors and customers did on the site; only ever appended.",
+    owner="team:growth",
+    zone="events",
+    cursor="occurred_at",
+    append_only=True,
+    columns=(
+        Column("id", BIGINT, "Identifier of the event."),
+        Column("user_id", BIGINT, "Customer, null for visitors.", nullable=True, references="users.id"),
+        Column("session_id", UUID, "Web session."),
+        Column("event_type", TEXT, "What happened.", values=EVENT_TYPES),
+        Column("product_id", BIGINT, "Product concerned, if any.", nullable=True, references="products.id"),
+        Column("order_id", BIGINT, "Order placed, for a purchase.", nullable=True, references="orders.id"),
+        Column("properties", JSON, "Context of the event (device, page, referrer) as JSON.", nullable=True),
+        Column("occurred_at", TIMESTAMP, "When it happened (UTC); its day is the row's partition."),
+    ),
+)
+
+CRM_CONTACTS = SourceTable(
+    name="crm_contacts",
+    grain="One row per contact of the CRM.",
+    description="Sales contacts with their source, stage and owner; some belong to a customer.",
+    owner="team:growth",
+    zone="crm",
+    columns=(
+        Column("id", BIGINT, "Identifier of the contact."),
+        Column("user_id", BIGINT, "Customer, null before signup.", nullable=True, references="users.id"),
+        Column("email", TEXT, "E-mail address.", pii=True),
+        Column("company", TEXT, "Company of the contact.", nullable=True),
+        Column("lead_source", TEXT, "Where the lead came from."),
+        Column("lifecycle_stage", TEXT, "Stage in the sales process."),
+        Column("owner", TEXT, "Salesperson in charge."),
+        CREATED_AT,
+        UPDATED_AT,
+    ),
+)
+
+TABLES = (USERS, PRODUCTS, ORDERS, ORDER_ITEMS, EVENTS, CRM_CONTACTS)

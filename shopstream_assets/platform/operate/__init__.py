@@ -1,0 +1,1 @@
+"""What people operate a domain with: jobs, schedules, repair, notifications, pruning."""

@@ -1,0 +1,170 @@
+"""The sensor that sees the source change, and asks for exactly the days that differ from the lake.
+
+What it costs the source is bounded. A table whose counters have not moved is not looked at. One that is busy is looked
+at no longer than one second in DUTY: on a small table every tick, on a large one as seldom as its size asks for.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Collection
+from functools import cache
+
+import dagster as dg
+from pydantic import BaseModel
+
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.refresh.changes import Found, TableMemory, differing_days, missing_days, probe
+from shopstream_assets.platform.refresh.run_requests import run_request, taken_days
+from shopstream_assets.platform.sources.postgres.kept_connection import open_connection
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+
+INTERVAL_SECONDS = 5
+# Every tick looks at today and yesterday; once a minute at all days that late and back-dated changes usually reach.
+RECENT_DAYS = 2
+LOOKBACK_DAYS = 30
+LOOKBACK_EVERY = dt.timedelta(minutes=1)
+# Now and then nothing is taken for known, and days that rows have left are taken as well: deleted rows among them.
+AUDIT_EVERY = dt.timedelta(hours=1)
+# Of the time, looking at a table may take one part in so many.
+DUTY = 100
+
+
+class Cursor(BaseModel):
+    """What is remembered from tick to tick, and over restarts. Small, as Dagster stores it with every tick.
+
+    `rest_until`: when a table may be looked at again, and at length again, after what the last looks took.
+    """
+
+    tables: dict[str, TableMemory] = {}
+    rest_until: dict[str, dt.datetime] = {}
+    looked_back_at: dt.datetime | None = None
+    audited_at: dt.datetime | None = None
+
+
+def change_sensor(
+    domain: Domain, start_date: dt.date, source: PostgresResource, store: ObjectStoreResource
+) -> dg.SensorDefinition:
+    """The domain's change sensor; running from the start.
+
+    The connections are made once per process: as resources of the sensor they would have Dagster open its own storage,
+    with seven connections, for every tick that finds nothing.
+    """
+
+    @cache
+    def connections() -> tuple[PostgresResource, ObjectStoreResource]:
+        return source.process_config_and_initialize(), store.process_config_and_initialize()
+
+    lake = {asset_key(domain.name, "lake", table.name) for table in domain.tables}
+    extracted = lake | {asset_key(domain.name, "postgres", table.name) for table in domain.tables}
+
+    @dg.sensor(
+        name=f"{domain.name}_changes",
+        asset_selection=dg.AssetSelection.assets(*lake).downstream(),
+        # Dagster looks at its sensors as often; one that asks for the same is at times a hair early, and waits twice.
+        minimum_interval_seconds=INTERVAL_SECONDS - 1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Looks at the source tables of {domain.name} every {INTERVAL_SECONDS} s and refreshes, from the "
+        "lake to the marts, exactly the days that differ. A day that a run is on waits for it.",
+    )
+    def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        cursor = Cursor.model_validate_json(context.cursor) if context.cursor else Cursor()
+        now = dt.datetime.now(dt.UTC)
+        everything = Window.seen_at(min(start_date, now.date()), now.date() + ONE_DAY, now)
+        try:
+            found = look_for_changes(
+                domain,
+                *connections(),
+                cursor,
+                everything,
+                now,
+                lambda: taken_days(context.instance, extracted, everything),
+            )
+        except Problem as problem:
+            return dg.SkipReason(f"looking for changes of {domain.name}: {problem}")
+        requests = []
+        if found.changes:
+            if context.repository_def is None:
+                raise RuntimeError("a change sensor needs the repository that it is part of")
+            assets = {
+                day: {asset_key(domain.name, "lake", table) for table in tables}
+                for day, tables in found.changes.items()
+            }
+            # The same memory asks for the same only once, should a tick be cut off before its cursor is stored.
+            attempt = context.cursor or now.isoformat()
+            requests = [run_request(context.repository_def.asset_graph, assets, attempt)]
+        told = "".join(f" {table}: {fault}." for table, fault in sorted(found.faults.items()))
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else f"Nothing new to ask for.{told}",
+            cursor=cursor.model_dump_json(exclude_defaults=True),
+        )
+
+    return changes
+
+
+def look_for_changes(
+    domain: Domain,
+    source: PostgresResource,
+    store: ObjectStoreResource,
+    cursor: Cursor,
+    everything: Window,
+    now: dt.datetime,
+    taken: Callable[[], Collection[dt.date]],
+) -> Found:
+    """The changes to ask for in this tick; remembers in `cursor` what was seen.
+
+    Raises ServiceError when the source or the lake does not answer; what is wrong with one table is told of that table.
+    """
+    audit = cursor.audited_at is None or now - cursor.audited_at >= AUDIT_EVERY
+    look_back = audit or cursor.looked_back_at is None or now - cursor.looked_back_at >= LOOKBACK_EVERY
+    first = max(everything.first, everything.end - ONE_DAY * (LOOKBACK_DAYS if look_back else RECENT_DAYS))
+    window = Window(first, everything.end, everything.open_ended)
+    found = Found()
+    with open_connection(source) as connection:
+        for table in domain.tables:
+            memory = cursor.tables.setdefault(table.name, TableMemory())
+            if audit:
+                memory.settled = {}
+            look = f"{table.name} {'looked back' if look_back else 'recent'}"
+            if not audit and now < cursor.rest_until.get(look, now):
+                continue
+            with found.faults_of(table):
+                # A new day is news of its own: the one before is over.
+                state = f"{now.date()} {probe(connection, table, source.schema_name)}"
+                due = any(now >= asked.again_at for asked in memory.asked.values())
+                if not audit and not due and state == (memory.looked_back if look_back else memory.probe):
+                    continue
+                begun = time.monotonic()
+                days = differing_days(
+                    connection,
+                    source.schema_name,
+                    store,
+                    table,
+                    memory,
+                    window,
+                    now,
+                    taken,
+                    left_too=audit,
+                    compare=look_back,
+                )
+                if audit and first > everything.first:
+                    days |= missing_days(store, table, Window(everything.first, first)) - set(taken())
+                found.add(table, days)
+                # What was asked for is looked at again until the lake has it.
+                state = "" if any(day in memory.asked for day in window.days) else state
+                memory.probe = state
+                if look_back:
+                    memory.looked_back = state
+                cursor.rest_until.pop(look, None)
+                rest = dt.timedelta(seconds=DUTY * (time.monotonic() - begun))
+                if rest.total_seconds() > INTERVAL_SECONDS:
+                    cursor.rest_until[look] = now + rest
+            memory.forget_before(everything.end - ONE_DAY * LOOKBACK_DAYS)
+    if audit:
+        cursor.audited_at = now
+    if look_back:
+        cursor.looked_back_at = now
+    return found

@@ -1,0 +1,281 @@
+"""Which days of the source differ from the lake.
+
+A day of a table is known by its fingerprint: its rows, its newest cursor, and a sum of hashes over keys, cursors and
+versions of rows. It is compared with that in the lake's manifest, so a late commit, a back-dated update, an update that
+left the cursor where it was, or a lost manifest heals itself; how a row changed does not matter.
+
+A row that changes leaves its old day, which then differs as well. Where nothing but that has happened, the day may wait
+for the audit: its rows are in the log with their new day.
+"""
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, field_serializer, field_validator
+
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.tables import SourceTable, quoted
+from shopstream_assets.platform.lake.manifest import Manifest, intact_manifests, published, readable_manifests
+from shopstream_assets.platform.lake.object_store import ObjectMissing, ObjectStoreResource
+from shopstream_assets.platform.refresh.asked import Asked
+from shopstream_assets.platform.sources.postgres.errors import service_error
+from shopstream_assets.platform.sources.postgres.extract import (
+    CLOCKS_DIFFER,
+    EMPTY,
+    Fingerprint,
+    Reading,
+    SchemaMismatch,
+    carried_schema,
+    fingerprints,
+    plan,
+    scan,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from adbc_driver_manager.dbapi import Connection
+
+# Days with more rows than this are taken again without comparing row by row.
+COMPARE_ROWS = 1_000_000
+# Errors of one table's query that say nothing of the others: a syntax error or missing right or relation, a value, a
+# lock or a statement that took too long.
+OF_THE_TABLE = ("42", "22", "55", "57014")
+NO_SUCH_TABLE = "42P01"
+# Characters of a digest.
+DIGEST = 8
+
+Days = dict[dt.date, set[str]]
+"""Day -> tables."""
+
+
+class TableMemory(BaseModel):
+    """What is remembered of a table: how its days looked when they were equal to the lake, and what was asked for.
+
+    `probe` and `looked_back`: what `probe` said at the last look, and at the last long one.
+    """
+
+    settled: dict[dt.date, str] = {}
+    asked: dict[dt.date, Asked] = {}
+    probe: str = ""
+    looked_back: str = ""
+
+    @field_serializer("settled")
+    def _packed(self, settled: dict[dt.date, str]) -> str:
+        """The first day and a digest for each day from there on, in a row: Dagster keeps the cursor of every tick."""
+        if not settled:
+            return ""
+        first, last = min(settled), max(settled)
+        days = (first + ONE_DAY * n for n in range((last - first).days + 1))
+        return f"{first} " + "".join(settled.get(day, "-" * DIGEST) for day in days)
+
+    @field_validator("settled", mode="before")
+    @classmethod
+    def _unpacked(cls, settled: Any) -> Any:
+        if not isinstance(settled, str):
+            return settled
+        first, _, digests = settled.partition(" ")
+        parts = [digests[at : at + DIGEST] for at in range(0, len(digests), DIGEST)]
+        return {
+            dt.date.fromisoformat(first) + ONE_DAY * n: part for n, part in enumerate(parts) if part != "-" * DIGEST
+        }
+
+    def forget_before(self, day: dt.date) -> None:
+        """Drop days that no tick looks at any more."""
+        self.settled = {key: digest for key, digest in self.settled.items() if key >= day}
+        self.asked = {key: asked for key, asked in self.asked.items() if key >= day}
+
+
+@dataclass
+class Found:
+    """What a look found: the days to ask for, and what is wrong with single tables."""
+
+    changes: Days = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def add(self, table: SourceTable, days: Iterable[dt.date]) -> None:
+        """Take days of a table."""
+        for day in days:
+            self.changes.setdefault(day, set()).add(table.name)
+
+    @contextmanager
+    def faults_of(self, table: SourceTable) -> Iterator[None]:
+        """Keep to itself what goes wrong with one table in the block."""
+        import adbc_driver_postgresql.dbapi as adbc
+
+        try:
+            yield
+        except adbc.Error as error:
+            if not (error.sqlstate or "").startswith(OF_THE_TABLE):
+                raise
+            absent = error.sqlstate == NO_SUCH_TABLE
+            self.faults[table.name] = "the source has no such table yet" if absent else str(service_error(error))
+        except SchemaMismatch as mismatch:
+            self.faults[table.name] = str(mismatch)
+
+
+def probe(connection: "Connection", table: SourceTable, schema: str) -> str:
+    """How much has happened to a table, in a few characters: what it costs does not grow with the table.
+
+    The server's counters of its rows, where its rows lie, and its newest cursor; of a replica, which counts nothing,
+    how far it has replayed the log. What the counters have not been told yet, they are within seconds.
+    """
+    cursor_column = quoted(table.cursor)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            select concat_ws(
+                ' ',
+                (select concat_ws(
+                    ' ', c.oid, c.relfilenode, pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid),
+                    pg_stat_get_tuples_deleted(c.oid),
+                    case when c.relkind not in ('r', 'm') then clock_timestamp()::text end,
+                    case when pg_is_in_recovery() then pg_last_wal_replay_lsn()::text end
+                )
+                from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+                where n.nspname = $1 and c.relname = $2),
+                (select max({cursor_column})::text from {quoted(schema)}.{quoted(table.name)}
+                 where {cursor_column} <= now() + interval '{CLOCKS_DIFFER}')
+            )
+            """,
+            (schema, table.name),
+        )
+        found = cursor.fetchone()
+    return hashlib.sha256(str(found).encode()).hexdigest()[:DIGEST]
+
+
+def differing_days(
+    connection: "Connection",
+    schema: str,
+    store: ObjectStoreResource,
+    table: SourceTable,
+    memory: TableMemory,
+    window: Window,
+    now: dt.datetime,
+    taken: Callable[[], Collection[dt.date]] = tuple,
+    *,
+    left_too: bool = False,
+    compare: bool = True,
+) -> set[dt.date]:
+    """Days of a table to ask for now, remembered in `memory`.
+
+    Days that are `taken` wait, for a run is on them; that is asked only where there is something to do. A day from
+    which rows have left, and nothing else, is asked for where `left_too` says so, and so is one of which objects are
+    lost in the lake; without `compare`, one from which rows have left is not looked at any closer.
+    """
+    found = fingerprints(connection, table, schema, window)
+    digests = {day: _digest(found.get(day, EMPTY), day < now.date()) for day in window.days}
+    open_days = [day for day, digest in digests.items() if _is_open(memory, day, digest, now)]
+    if open_days:
+        waiting = taken()
+        open_days = [day for day in open_days if day not in waiting]
+    differing = set()
+    reading = plan(connection, table, schema) if left_too and open_days else None
+    manifests = readable_manifests(store, table, open_days)
+    if left_too:
+        manifests = intact_manifests(store, table, window, manifests)
+    for day, manifest in manifests.items():
+        fingerprint = found.get(day, EMPTY)
+        before = memory.asked.get(day)
+        # An empty day that is over is published too: what is missing can then be told from what is empty.
+        if manifest is None and day not in found and day >= now.date():
+            continue
+        if (
+            manifest
+            and (manifest.source_rows, manifest.source_hash) == (fingerprint.rows, fingerprint.hash)
+            and not (reading and reads_otherwise(manifest, reading))
+        ):
+            memory.asked.pop(day, None)
+            memory.settled[day] = digests[day]
+            continue
+        if manifest is not None and not left_too and _may_only_have_left(manifest, fingerprint):
+            if not compare:
+                continue
+            if not _has_arrivals(connection, schema, store, table, manifest, fingerprint):
+                memory.settled[day] = digests[day]
+                continue
+        memory.settled.pop(day, None)
+        memory.asked[day] = Asked.after(before, digests[day], now)
+        differing.add(day)
+    return differing
+
+
+def reads_otherwise(manifest: Manifest, reading: Reading) -> bool:
+    """Whether rows of a day in quarantine might travel now: it was read by other rules or columns."""
+    return bool(manifest.quarantined_rows) and manifest.reading != reading.digest
+
+
+def missing_days(store: ObjectStoreResource, table: SourceTable, window: Window) -> set[dt.date]:
+    """Days of the window of which the lake has no manifest; from one listing."""
+    return set(window.days) - published(store, table, window).keys()
+
+
+def _may_only_have_left(manifest: Manifest, now: Fingerprint) -> bool:
+    """Whether rows leaving the day would explain how it looks."""
+    newest = manifest.source_newest
+    return now.rows < manifest.source_rows and not (now.newest and (newest is None or now.newest > newest))
+
+
+def _has_arrivals(
+    connection: "Connection",
+    schema: str,
+    store: ObjectStoreResource,
+    table: SourceTable,
+    manifest: Manifest,
+    now: Fingerprint,
+) -> bool:
+    """Whether the source's day holds a (key, cursor) that the lake's does not; rows that left do not count."""
+    if now.rows == 0:
+        return False
+    if manifest.source_rows > COMPARE_ROWS:
+        return True
+    try:
+        source = _keys_in_source(connection, schema, table, manifest.partition)
+        lake = _keys_in_lake(store, table, manifest)
+    except (ObjectMissing, SchemaMismatch):
+        # Taking the day again puts a lost object back, and says what is wrong with the table.
+        return True
+    # What Postgres has beyond the rows that may travel would be quarantined.
+    if now.rows - source.num_rows > manifest.quarantined_rows or lake is None or lake.schema != source.schema:
+        return True
+    return source.join(lake, keys=source.column_names, join_type="left anti").num_rows > 0
+
+
+def _keys_in_source(connection: "Connection", schema: str, table: SourceTable, day: dt.date) -> "pa.Table":
+    import pyarrow as pa
+
+    names = (*table.primary_key, table.cursor)
+    reading = plan(connection, table, schema)
+    at = [[column.name for column in reading.columns].index(name) for name in names]
+    keys = replace(reading, columns=tuple(reading.columns[n] for n in at), select=tuple(reading.select[n] for n in at))
+    batches = scan(connection, keys, Window.day(day))
+    return pa.Table.from_batches(batches, schema=carried_schema(keys.columns))
+
+
+def _keys_in_lake(store: ObjectStoreResource, table: SourceTable, manifest: Manifest) -> "pa.Table | None":
+    """(key, cursor) of the day's rows; None where an object cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [*table.primary_key, table.cursor]
+    current = [item for item in manifest.objects if item.kind == "current"]
+    try:
+        parts = [pq.read_table(pa.BufferReader(store.get(item.key)), columns=names) for item in current]
+    except pa.ArrowInvalid:
+        return None
+    return pa.concat_tables(parts).replace_schema_metadata(None) if parts else None
+
+
+def _is_open(memory: TableMemory, day: dt.date, digest: str, now: dt.datetime) -> bool:
+    """Whether a day must be compared with the lake: it is new, it changed, or what was asked for is overdue."""
+    if asked := memory.asked.get(day):
+        return not asked.waits(digest, now)
+    return memory.settled.get(day) != digest
+
+
+def _digest(found: Fingerprint, is_over: bool) -> str:
+    """How a day looks, in a few characters; the end of the day is a change as well."""
+    return hashlib.sha256(repr((found.rows, found.hash, is_over)).encode()).hexdigest()[:DIGEST]

@@ -1,1 +1,0 @@
-"""Connections to the services, made on demand; importing this package imports no driver."""

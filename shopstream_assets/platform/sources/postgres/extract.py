@@ -1,0 +1,563 @@
+"""A window of changed rows, from Postgres to Arrow.
+
+One snapshot answers three questions: what the table looks like now, how many rows changed on each day, and which.
+Values that the next layer could not hold exactly (NaN, infinity, too many digits) and rows that break a rule are told
+apart by Postgres itself, so that the rows that travel need no second look.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from shopstream_assets.platform.declare.partitions import Window
+from shopstream_assets.platform.declare.tables import (
+    BIGINT,
+    BOOLEAN,
+    DATE,
+    INTEGER,
+    JSON,
+    TEXT,
+    TIMESTAMP,
+    UUID,
+    Column,
+    ColumnType,
+    SourceTable,
+    quoted,
+)
+from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.sources.postgres.errors import hidden_rows, service_error, sqlstate
+from shopstream_assets.platform.sources.postgres.resource import batches
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from adbc_driver_manager.dbapi import Connection
+
+BATCH_BYTES = 2 * 1024 * 1024
+# Keys that one query looks up.
+KEYS_PER_QUERY = 20_000
+# A row may be dated a little ahead of the server's clock by another machine's.
+CLOCKS_DIFFER = "5 minutes"
+# Snowflake's VARCHAR holds 16 MB.
+TEXT_BYTES = 16 * 1024 * 1024
+
+# Said of every column that holds days or times, the cursor among them.
+IN_RANGE = "{0} >= '0001-01-01' and {0} < '10000-01-01'"
+# Bytes that are UTF-8. A database of encoding SQL_ASCII takes every byte for a character, and so does its regex.
+UTF8 = (
+    r"'^([\u0001-\u007f]|[\u00c2-\u00df][\u0080-\u00bf]|\u00e0[\u00a0-\u00bf][\u0080-\u00bf]"
+    r"|[\u00e1-\u00ec\u00ee\u00ef][\u0080-\u00bf]{2}|\u00ed[\u0080-\u009f][\u0080-\u00bf]"
+    r"|\u00f0[\u0090-\u00bf][\u0080-\u00bf]{2}|[\u00f1-\u00f3][\u0080-\u00bf]{3}"
+    r"|\u00f4[\u0080-\u008f][\u0080-\u00bf]{2})*$'"
+)
+UNDEFINED_COLUMN, UNDEFINED_TABLE = "42703", "42P01"
+
+# What a declared type can be read from without changing a value.
+WIDENINGS: Mapping[str, tuple[str, ...]] = {
+    "bigint": ("bigint", "integer", "smallint"),
+    "integer": ("integer", "smallint", "bigint"),
+    "numeric": ("numeric", "bigint", "integer", "smallint"),
+    "text": ("text", "character varying", "character", "citext", "uuid", "name", "enum"),
+    "boolean": ("boolean",),
+    "timestamptz": ("timestamp with time zone",),
+    "date": ("date",),
+    "uuid": ("uuid", "text", "character varying"),
+    "jsonb": ("jsonb", "json"),
+}
+# How a column that nobody declared travels; anything else goes as its text.
+UNDECLARED: Mapping[str, ColumnType] = {
+    "bigint": BIGINT,
+    "integer": INTEGER,
+    "smallint": INTEGER,
+    "boolean": BOOLEAN,
+    "timestamp with time zone": TIMESTAMP,
+    "date": DATE,
+    "uuid": UUID,
+    "jsonb": JSON,
+}
+
+
+class SchemaMismatch(Problem):
+    """The table cannot be read as declared: names the column and its type."""
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column as the catalogue of Postgres has it.
+
+    `type` is without its modifier, as "numeric"; `long` is whether the table may hold a value of over TEXT_BYTES;
+    `readable` is whether this role may read the column.
+    """
+
+    name: str
+    type: str
+    modifier: str
+    not_null: bool
+    long: bool
+    readable: bool
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A table as this role sees it.
+
+    `hides_rows` is whether row-level security would apply to the role; `any_byte` is whether the database, of encoding
+    SQL_ASCII, vouches for no text; `enters` is whether the role may use the schema.
+    """
+
+    role: str
+    hides_rows: bool
+    any_byte: bool
+    enters: bool
+    columns: tuple[SourceColumn, ...]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Where the table differs from its declaration without stopping the extraction."""
+
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.dropped or self.widened)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{what}: {', '.join(names)}"
+            for what, names in (("added", self.added), ("dropped", self.dropped), ("widened", self.widened))
+            if names
+        ]
+        return "; ".join(parts) or "none"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a day of a table looked like: rows, newest cursor, and an order-free hash of (key, cursor)."""
+
+    rows: int
+    newest: dt.datetime | None
+    hash: int
+
+
+EMPTY = Fingerprint(rows=0, newest=None, hash=0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a table as it is now: its columns as they will travel, and the SQL that yields them.
+
+    `kept` is the select list of a row that goes to quarantine: the carried columns that the table has, as they are but
+    for personal data, of which only the length is shown.
+    """
+
+    table: SourceTable
+    source: str
+    columns: tuple[Column, ...]
+    drift: Drift
+    select: tuple[str, ...]
+    reasons: tuple[tuple[str, str], ...]
+    key_types: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    @property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The key's columns as they travel."""
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in self.table.primary_key)
+
+    @property
+    def digest(self) -> str:
+        """What tells this way to read the table from any other: a rule that is loosened, a column that is added."""
+        return hashlib.sha256(repr((self.select, self.reasons)).encode()).hexdigest()[:16]
+
+    @property
+    def valid(self) -> str:
+        """SQL condition that holds for the rows that may travel."""
+        return " and ".join(f"({sql})" for _, sql in self.reasons) or "true"
+
+    def within(self, window: Window) -> str:
+        """SQL condition on the cursor for the window."""
+        return within(self.table, window)
+
+
+def within(table: SourceTable, window: Window) -> str:
+    """SQL condition on the table's cursor for the half-open window; without an end where that is open."""
+    cursor = quoted(table.cursor)
+    first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
+    return f"{cursor} >= {first}" + ("" if window.open_ended else f" and {cursor} < {end}")
+
+
+def day_of(table: SourceTable, window: Window) -> str:
+    """SQL for the partition of a row of the window: its UTC day, or the last day where it is dated later."""
+    return f"least(({quoted(table.cursor)} at time zone 'UTC')::date, date '{window.last}')"
+
+
+def catalogue(connection: Connection, schema: str, table: str) -> Catalogue | None:
+    """A table with its columns in their order; None when there is no such table."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            # Values of over 2 kB lie in the table's TOAST relation, compressed to a 255th at best. A type of another
+            # schema is printed with it.
+            f"""
+            select current_user::text, row_security_active(c.oid), d.encoding = 0,
+                   has_schema_privilege(n.oid, 'usage'),
+                   a.attname::text,
+                   case when t.typtype = 'e' then 'enum' when t.typname = 'citext' then 'citext'
+                        else format_type(a.atttypid, null) end,
+                   format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                   c.relkind not in ('r', 'm') or coalesce(pg_relation_size(c.reltoastrelid), 0) > {TEXT_BYTES // 256},
+                   has_column_privilege(c.oid, a.attnum, 'select')
+            from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+            join pg_type t on t.oid = a.atttypid join pg_database d on d.datname = current_database()
+            where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
+              and a.attnum > 0 and not a.attisdropped
+            order by a.attnum
+            """,
+            (schema, table),
+        )
+        rows = cursor.fetchall()
+    if not rows:
+        return None
+    role, hides_rows, any_byte, enters = rows[0][:4]
+    return Catalogue(role, hides_rows, any_byte, enters, tuple(SourceColumn(*row[4:]) for row in rows))
+
+
+def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
+    """Compare the table with its declaration and say how to read it.
+
+    Raises SchemaMismatch when there is no such table, its key or cursor is gone, a type changed into one whose values
+    would not survive, a declared column may not be read, or there is an undeclared one that the declaration refuses;
+    ServiceError when row-level security would hide rows.
+    """
+    found_table = catalogue(connection, schema, table.name)
+    if found_table is None:
+        raise SchemaMismatch(
+            f"Postgres has no table {schema}.{table.name} that this role can see.",
+            "create it, correct the schema setting, or grant SELECT on it.",
+        )
+    if found_table.hides_rows:
+        raise hidden_rows(f"{schema}.{table.name}", quoted(found_table.role))
+    _require_grants(found_table, table, schema)
+    actual = {column.name: column for column in found_table.columns if column.readable}
+    any_byte = found_table.any_byte
+    key_types = {name: actual[name].modifier for name in table.primary_key if name in actual}
+    columns: list[Column] = []
+    select: list[str] = []
+    reasons: list[tuple[str, str]] = []
+    kept: list[str] = []
+    dropped, widened = [], []
+    for column in table.columns:
+        found = actual.pop(column.name, None)
+        if found is None:
+            if column.name == table.cursor or column.name in table.primary_key:
+                raise SchemaMismatch(
+                    f"column {column.name} is gone from {schema}.{table.name}, and it is its key or cursor.",
+                    "restore or rename it back, or change the declaration of the table.",
+                )
+            dropped.append(column.name)
+            columns.append(replace(column, nullable=True))
+            select.append(f"{_read('null', column.type, 'unknown')} as {quoted(column.name)}")
+            continue
+        if found.type not in WIDENINGS[column.type.name]:
+            raise SchemaMismatch(
+                f"column {column.name} is now {found.modifier}, declared {column.type.postgres}.",
+                "change the type back, or declare the new one and rebuild the table from its first partition.",
+            )
+        carried = column
+        if column.type == INTEGER and found.type == "bigint":
+            carried = replace(column, type=BIGINT)
+            widened.append(column.name)
+        columns.append(carried)
+        select.append(f"{_read(quoted(column.name), carried.type, found.type)} as {quoted(column.name)}")
+        reasons.extend(_rules(column, found, any_byte))
+        # Without its key nobody would find the row again.
+        kept.append(_kept(column, any_byte, masked=column.pii and column.name not in table.primary_key))
+    added = () if table.undeclared == "ignore" else tuple(actual.values())
+    if added and table.undeclared == "refuse":
+        raise SchemaMismatch(
+            f"{schema}.{table.name} has columns that are not declared: {', '.join(column.name for column in added)}.",
+            "declare them; or let them travel (undeclared='carry') or stay behind (undeclared='ignore').",
+        )
+    for found in added:
+        kind = UNDECLARED.get(found.type, TEXT)
+        column = Column(found.name, kind, "Not declared; found in the source.", nullable=True)
+        columns.append(column)
+        select.append(f"{_read(quoted(found.name), kind, found.type)} as {quoted(found.name)}")
+        reasons.extend(_rules(column, found, any_byte))
+        kept.append(_kept(column, any_byte, masked=False))
+    reasons.extend(
+        (rule.name, f"({rule.sql}) is not false") for rule in table.rules if not set(dropped) & set(rule.columns)
+    )
+    return Reading(
+        table=table,
+        source=f"{quoted(schema)}.{quoted(table.name)}",
+        columns=tuple(columns),
+        drift=Drift(added=tuple(column.name for column in added), dropped=tuple(dropped), widened=tuple(widened)),
+        select=tuple(select),
+        reasons=tuple(reasons),
+        key_types=tuple(key_types[name] for name in table.primary_key),
+        kept=tuple(kept),
+    )
+
+
+def _require_grants(found: Catalogue, table: SourceTable, schema: str) -> None:
+    """Raise SchemaMismatch where the role may not read a declared column; with the GRANT to type."""
+    declared = {column.name for column in table.columns}
+    withheld = [column.name for column in found.columns if column.name in declared and not column.readable]
+    relation, role = f"{quoted(schema)}.{quoted(table.name)}", quoted(found.role)
+    some = any(column.readable for column in found.columns)
+    grants = []
+    if not found.enters:
+        grants.append(f"grant usage on schema {quoted(schema)} to {role};")
+    if withheld:
+        which = f" ({', '.join(map(quoted, withheld))})" if some else ""
+        grants.append(f"grant select{which} on {relation} to {role};")
+    if not grants:
+        return
+    what = f"column {', '.join(withheld)} of " if withheld and some else ""
+    raise SchemaMismatch(
+        f"the role {found.role} may not read {what}{schema}.{table.name}.", f"`{' '.join(grants)}` (as its owner)."
+    )
+
+
+def _kept(column: Column, any_byte: bool, *, masked: bool) -> str:
+    """SQL of a column in a row that goes to quarantine."""
+    name = f"t.{quoted(column.name)}"
+    if masked:
+        return f"'***(' || length({name}::text) || ')' as {quoted(column.name)}"
+    if any_byte and column.type in (TEXT, JSON, UUID):
+        # As \351 where it is no UTF-8: it could not be sent as it is.
+        escaped = f"encode(convert_to({name}::text, 'SQL_ASCII'), 'escape')"
+        return f"case when {name}::text ~ {UTF8} then {name}::text else {escaped} end as {quoted(column.name)}"
+    return f"{name} as {quoted(column.name)}"
+
+
+def _read(value: str, kind: ColumnType, found: str) -> str:
+    """SQL that hands a value over in a type that ADBC carries exactly."""
+    if kind.name == "numeric":
+        # ADBC has no exact numeric: the value travels as an integer of its smallest unit, see `_exact`. The product of
+        # integers could overflow their type.
+        exact = value if found == "numeric" else f"{value}::numeric"
+        return f"({exact} * {10 ** (kind.scale or 0)})::int8"
+    target = {"text": "text", "uuid": "text", "jsonb": "text", "integer": "int4", "bigint": "int8"}.get(kind.name)
+    if target and found != {"int4": "integer", "int8": "bigint"}.get(target, target):
+        return f"{value}::{target}"
+    return value if found != "unknown" else f"{value}::{kind.postgres}"
+
+
+def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tuple[str, str]]:
+    """(reason, SQL condition) for whatever the catalogue does not guarantee."""
+    name, kind = quoted(column.name), column.type
+    if not column.nullable and not found.not_null:
+        yield f"{column.name} is null", f"{name} is not null"
+    if kind.name == "numeric":
+        limit = 10 ** ((kind.precision or 0) - (kind.scale or 0))
+        # NaN is greater than every number and infinity is no number: one range leaves both outside.
+        in_range = f"{name} < {limit}" + ("" if _bounded(column) else f" and {name} > -{limit}")
+        if found.modifier != kind.postgres and found.type == "numeric":
+            in_range += f" and {name} = round({name}, {kind.scale})"
+        yield f"{column.name} does not fit {kind.postgres}", f"({in_range}) is not false"
+    if kind.name in ("timestamptz", "date"):
+        yield f"{column.name} is not a time between the years 1 and 9999", f"({IN_RANGE.format(name)}) is not false"
+    if any_byte and kind in (TEXT, JSON, UUID):
+        yield f"{column.name} is not UTF-8", f"({name}::text ~ {UTF8}) is not false"
+    if found.long and kind in (TEXT, JSON):
+        # Turning every json into text twice would cost more than reading its size.
+        fits = f"pg_column_size({name}) < 8192 or octet_length({name}::text) <= {TEXT_BYTES}"
+        yield f"{column.name} is longer than {TEXT_BYTES} bytes", f"({fits}) is not false"
+    if column.values:
+        accepted = ", ".join("'" + value.replace("'", "''") + "'" for value in column.values)
+        yield f"{column.name} is not one of {', '.join(column.values)}", f"({name}::text in ({accepted})) is not false"
+    if column.minimum is not None:
+        yield f"{column.name} is below {column.minimum}", f"({name} >= {column.minimum}) is not false"
+
+
+def _bounded(column: Column) -> bool:
+    """Whether the declared minimum alone keeps a number above the smallest that its type holds."""
+    return column.minimum is not None and column.minimum >= 0
+
+
+def fingerprints(connection: Connection, table: SourceTable, schema: str, window: Window) -> dict[dt.date, Fingerprint]:
+    """What each day of the window looks like in the source; days without rows are left out. One indexed query.
+
+    Rows dated in the future are counted on an open-ended window's last day, but are no news: `newest` leaves them out.
+    """
+    cursor_column = quoted(table.cursor)
+    key = ", ".join(quoted(name) for name in (*table.primary_key, table.cursor))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            # A sum, since equal hashes cancel each other in an exclusive or.
+            f"""
+            select {day_of(table, window)}, count(*),
+                   max({cursor_column}) filter (where {cursor_column} <= now() + interval '{CLOCKS_DIFFER}'),
+                   sum(hash_record_extended(row({key}, {_version(connection, table, schema)}), 0))::text
+            from {quoted(schema)}.{quoted(table.name)} as t
+            where {within(table, window)}
+            group by 1
+            """
+        )
+        return {day: Fingerprint(rows, newest, int(value) % 2**64) for day, rows, newest, value in cursor.fetchall()}
+
+
+def _version(connection: Connection, table: SourceTable, schema: str) -> str:
+    """SQL that differs between any two versions of a row.
+
+    The transaction that wrote it (`xmin`), which costs nothing and moves even where no column did; of a view or a
+    foreign table, or where the role may not read it, all columns as text.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            select c.relkind in ('r', 'p', 'm') and has_column_privilege(c.oid, 'xmin', 'select')
+            from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+            where n.nspname = $1 and c.relname = $2
+            """,
+            (schema, table.name),
+        )
+        has_xmin = cursor.fetchone()
+    if not has_xmin or has_xmin[0]:
+        return "t.xmin"
+    found = catalogue(connection, schema, table.name)
+    names = ", ".join(quoted(column.name) for column in (found.columns if found else ()) if column.readable)
+    return f"row({names})::text"
+
+
+def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[pa.RecordBatch]:
+    """The valid rows of the window in the carried types, ordered by cursor. One scan, bounded batches."""
+    schema = carried_schema(reading.columns)
+    with connection.cursor() as cursor:
+        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+        with _as_planned(reading):
+            cursor.execute(
+                f"select {', '.join(reading.select)} from {reading.source} as t "
+                f"where {reading.within(window)} and {reading.valid} "
+                # Named by the table: a name of the select list would hide the column. Rows of one moment come in any
+                # order here; sorting them by key in Postgres costs a fifth of the scan.
+                f"order by t.{quoted(reading.table.cursor)}"
+            )
+        for batch in batches(cursor):
+            if batch.num_rows:
+                yield _carried(batch, reading.columns, schema)
+
+
+def _carried(batch: pa.RecordBatch, columns: tuple[Column, ...], schema: pa.Schema) -> pa.RecordBatch:
+    """A batch as Postgres handed it over, in the types that its columns travel in."""
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays(
+        [_exact(batch.column(n), column.type) for n, column in enumerate(columns)], schema=schema
+    )
+
+
+def carried_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """Arrow schema of columns as they travel. Nullability is left to the checks, which can say why."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(column.name, column.type.arrow) for column in columns])
+
+
+def _exact(values: pa.Array, kind: ColumnType) -> pa.Array:
+    """The column in its declared type; a decimal arrives as an integer of its smallest unit."""
+    import pyarrow as pa
+
+    if kind.name == "numeric":
+        return values.cast(pa.decimal128(19, 0)).view(kind.arrow)
+    return values if values.type == kind.arrow else values.cast(kind.arrow)
+
+
+def rejected(connection: Connection, reading: Reading, window: Window) -> Iterator[tuple[dt.date, str, str]]:
+    """The rows of the window that must not travel: (day, reasons, the row's carried columns as one line of JSON).
+
+    Personal data is masked: ***(12) stands for 12 characters. A row whose cursor lies beyond the window, as where its
+    condition is open-ended, belongs to its last day.
+    """
+    cases = ", ".join(
+        f"case when not ({sql}) then '{reason.replace(chr(39), chr(39) * 2)}' end" for reason, sql in reading.reasons
+    )
+    cursor_column = f"t.{quoted(reading.table.cursor)}"
+    with connection.cursor() as cursor:
+        with _as_planned(reading):
+            cursor.execute(
+                f"select {day_of(reading.table, window)}, "
+                # Not jsonb, which refuses what json and text may hold; a column may be called t. A json value keeps
+                # the newlines it was written with, all of them outside its strings.
+                f"array_to_string(array[{cases}], '; '), "
+                f"translate((select to_json(kept.*)::text from (select {', '.join(reading.kept)}) as kept), "
+                f"e'\\n\\r', '  ') "
+                f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
+                f"order by {cursor_column}"
+            )
+        for batch in batches(cursor):
+            for row in batch.to_pylist():
+                day, reasons, content = row.values()
+                yield day, reasons, content
+
+
+@contextmanager
+def _as_planned(reading: Reading) -> Iterator[None]:
+    """Say so where the table is no longer the one that was planned for."""
+    import adbc_driver_postgresql.dbapi as adbc
+
+    try:
+        yield
+    except adbc.Error as error:
+        if sqlstate(error) not in (UNDEFINED_COLUMN, UNDEFINED_TABLE):
+            raise
+        raise SchemaMismatch(
+            f"{reading.source} changed after it was looked at: {service_error(error).found}",
+            "nothing, if it passes by itself: the next attempt looks at the table again; else correct the rule of the "
+            "table that names what is not there.",
+            retry=True,
+        ) from None
+
+
+def looked_up(connection: Connection, reading: Reading, keys: pa.Table, start: dt.date) -> tuple[pa.Table, pa.Table]:
+    """What the snapshot has of some keys, wherever their cursor lies: the rows that may travel, and the keys of others.
+
+    A row dated before `start`, or without a date, belongs to no partition and may not travel. A key that is in neither
+    is gone.
+    """
+    import pyarrow as pa
+
+    schema, key_schema = carried_schema(reading.columns), carried_schema(reading.key_columns)
+    valid, rejected = [schema.empty_table()], [key_schema.empty_table()]
+    names = ", ".join(quoted(name) for name in reading.table.primary_key)
+    types = ", ".join(
+        f"{quoted(name)} {kind}" for name, kind in zip(reading.table.primary_key, reading.key_types, strict=True)
+    )
+    select = dict(zip((column.name for column in reading.columns), reading.select, strict=True))
+    travels = f"({reading.valid} and {quoted(reading.table.cursor)} >= timestamptz '{start} 00:00:00+00')"
+    for first in range(0, len(keys), KEYS_PER_QUERY):
+        wanted = json.dumps(keys.slice(first, KEYS_PER_QUERY).to_pylist(), default=str)
+        found = (
+            f"from {reading.source} as t where ({names}) in (select {names} from jsonb_to_recordset($1::jsonb) as "
+            f"k({types})) and {travels}"
+        )
+        valid.append(_fetched(connection, f"select {', '.join(reading.select)} {found}", wanted, reading.columns))
+        rejected.append(
+            _fetched(
+                connection,
+                f"select {', '.join(select[column.name] for column in reading.key_columns)} {found} is not true",
+                wanted,
+                reading.key_columns,
+            )
+        )
+    return pa.concat_tables(valid), pa.concat_tables(rejected)
+
+
+def _fetched(connection: Connection, query: str, keys: str, columns: tuple[Column, ...]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = carried_schema(columns)
+    with connection.cursor() as cursor:
+        cursor.execute(query, (keys,))
+        return pa.Table.from_batches(
+            [_carried(batch, columns, schema) for batch in batches(cursor) if batch.num_rows], schema=schema
+        )

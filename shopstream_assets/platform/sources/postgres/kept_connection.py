@@ -1,0 +1,77 @@
+"""A connection to the source that stays open from tick to tick: connecting costs twenty times what a look costs.
+
+Each query is a transaction of its own, read-only, so an idle connection holds nothing in the source. One process keeps
+one connection per database; a connection that has died is replaced by the next look. It pins what every session pins,
+and waits for less: a look comes again by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from shopstream_assets.platform.declare.tables import SourceTable
+from shopstream_assets.platform.sources.postgres.errors import service_error
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.postgres.session import LOOKING, connect
+from shopstream_assets.platform.sources.postgres.snapshot import begin_snapshot
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection
+
+_idle: dict[str, Connection] = {}
+_lock = Lock()
+
+
+@contextmanager
+def open_connection(source: PostgresResource, tables: Iterable[SourceTable] = ()) -> Iterator[Connection]:
+    """The process's connection to the source; kept for the next look unless the block fails.
+
+    With `tables` the block is one snapshot, as that of `PostgresResource.snapshot`; without, each statement sees its
+    own moment, and a table that is being rewritten may look empty in it.
+
+    Raises ServiceError when the database refuses, does not answer or cuts the connection.
+    """
+    import adbc_driver_postgresql.dbapi as adbc
+    from pyarrow import ArrowException
+
+    names = [table.name for table in tables]
+    with _lock:
+        connection = _idle.pop(source.dsn, None)
+    try:
+        if connection is None or not _answers(connection):
+            connection = connect(source.dsn, LOOKING, autocommit=True, default_transaction_read_only="on")
+        if names:
+            begin_snapshot(connection, source.schema_name, names)
+        yield connection
+        if names:
+            with connection.cursor() as cursor:
+                cursor.execute("commit")
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        # Reading a result batch by batch fails with Arrow's errors, of which some are OSErrors.
+        if isinstance(error, (adbc.Error, ArrowException, OSError)):
+            raise service_error(error) from None
+        raise
+    with _lock:
+        spare = _idle.pop(source.dsn, None)
+        _idle[source.dsn] = connection
+    if spare is not None:
+        spare.close()
+
+
+def _answers(connection: Connection) -> bool:
+    """Whether a kept connection still works; closes one that does not."""
+    import adbc_driver_postgresql.dbapi as adbc
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select 1")
+            cursor.fetchone()
+    except adbc.Error:
+        connection.close()
+        return False
+    return True

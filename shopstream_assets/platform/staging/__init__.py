@@ -1,0 +1,1 @@
+"""The staging area: the lake's partitions as a log of changes in Snowflake."""

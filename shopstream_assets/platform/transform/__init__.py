@@ -1,0 +1,1 @@
+"""dbt: its project as parsed, its runs, and its models as assets."""
