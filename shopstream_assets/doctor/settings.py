@@ -170,6 +170,7 @@ SETTINGS = (
     _Setting("SHOPSTREAM_START_DATE", True, _day),
     _Setting("SHOPSTREAM_SCALE", False, _positive, default="1"),
     _Setting("SHOPSTREAM_SEED", False, _whole, default="42"),
+    _Setting("SHOPSTREAM_REPAIR_ATTEMPTS", False, _whole, default="2"),
     _Setting("SHOPSTREAM_POSTGRES_DSN", True, _source_dsn),
     _Setting("SHOPSTREAM_POSTGRES_SCHEMA", True, _anything),
     _Setting("AWS_ENDPOINT_URL", False, _endpoint, default="AWS itself"),
@@ -189,4 +190,10 @@ SETTINGS = (
     _Setting("SHOPSTREAM_DAGSTER_POSTGRES_URL", True, _dagster_url),
     _Setting("SHOPSTREAM_DAGSTER_DIR", True, _writable_folder),
     _Setting("DAGSTER_EVENT_BATCH_SIZE", False, _whole, default="event rows are written one by one, slowly"),
+    _Setting(
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR",
+        False,
+        _anything,
+        default="a backfill fails, and cancels its runs, when the code server is gone while it looks",
+    ),
 )

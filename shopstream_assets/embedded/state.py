@@ -180,6 +180,8 @@ def environment(home: Home, memory: Memory) -> dict[str, str]:
         "SHOPSTREAM_DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://{login}/dagster",
         "SHOPSTREAM_DAGSTER_DIR": str(home.folder / "dagster"),
         "DAGSTER_EVENT_BATCH_SIZE": "500",
+        # A backfill waits for a code server that is gone; without this it fails, and cancels its runs.
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
     }
 
 

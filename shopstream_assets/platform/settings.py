@@ -22,7 +22,8 @@ class DomainSettings(BaseModel):
     """What a domain is told by its environment.
 
     `source_mode`: `simulated` plays a store into Postgres, `live` only reads the user's own tables.
-    `start_date`: first partition (UTC day). `scale` and `seed` shape the simulated store only.
+    `start_date`: first partition (UTC day). `scale` and `seed` shape the simulated store only. `repair_attempts`: how
+    often a failed or missing day of an asset is asked for by itself before it is left to people; 0: never.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,6 +32,7 @@ class DomainSettings(BaseModel):
     start_date: dt.date
     scale: float = Field(default=1.0, gt=0)
     seed: int = Field(default=42, ge=0)
+    repair_attempts: int = Field(default=2, ge=0)
 
 
 def domain_settings(domain: str, environment: Mapping[str, str] = os.environ) -> DomainSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from itertools import pairwise
 
 import psutil
 import pytest
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon.backfill import execute_backfill_iteration
 from store import RUN_SECONDS, Run, Store
 
 from shopstream_assets.embedded.driver import FINISHED, wait_for
@@ -82,13 +86,12 @@ def test_no_slot_of_the_pool_is_left_taken_and_no_dbt_process_is_left(
     wait_for(lambda: not store.workers(), "the workers of ended runs to be gone", 30)
 
 
-@pytest.mark.parametrize("part", ["daemon", "code_server"])
-def test_a_run_outlives_the_death_of_the_daemon_and_of_the_code_server(store: Store, part: str) -> None:
-    day = store.days(20 if part == "daemon" else 21, 1)[0]
+def test_a_run_outlives_the_death_of_the_daemon(store: Store) -> None:
+    day = store.days(20, 1)[0]
     run_id = store.dagster.launch(store.dagster.assets(), day, day)
     store.reaches(run_id, "lake")
 
-    store.dagster.kill(part)
+    store.dagster.kill("daemon")
     store.dagster.start()
 
     run = store.succeeded(run_id)
@@ -96,6 +99,40 @@ def test_a_run_outlives_the_death_of_the_daemon_and_of_the_code_server(store: St
     expected, found = store.totals()
     assert found == expected
     assert run["status"] == "SUCCESS"
+
+
+def look_at_backfills(store: Store) -> None:
+    """What Dagster's daemon does with backfills every 30 s."""
+    with (
+        store.instance() as instance,
+        WorkspaceProcessContext(instance, WorkspaceFileTarget([str(store.dagster.workspace)])) as workspace,
+    ):
+        for _ in execute_backfill_iteration(workspace, logging.getLogger("backfills")):
+            pass
+
+
+def completes(store: Store, backfill: str) -> bool:
+    """Whether a backfill is completed, having been looked at once more."""
+    look_at_backfills(store)
+    return store.dagster.backfill_status(backfill) == "COMPLETED_SUCCESS"
+
+
+def test_a_backfill_and_its_run_outlive_the_death_of_the_code_server(store: Store) -> None:
+    days = store.days(21, 2)
+    backfill = store.dagster.backfill(store.dagster.assets(), days)
+    (run,) = store.started_runs(dagster__backfill=backfill)
+    store.reaches(run["runId"], "lake")
+
+    store.dagster.kill("code_server")
+    look_at_backfills(store)
+
+    assert store.dagster.backfill_status(backfill) == "REQUESTED"
+    store.dagster.start()
+    assert store.succeeded(run["runId"])["runId"] == run["runId"]
+    wait_for(lambda: completes(store, backfill), f"backfill {backfill} to be completed", RUN_SECONDS)
+    assert store.materialized("marts", "mart_sales_overview") >= set(days)
+    expected, found = store.totals()
+    assert found == expected
 
 
 CANCELED_SECONDS = 5
@@ -143,7 +180,7 @@ def of_layer(store: Store, layer: str) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def built(store: Store) -> None:
     """Every table exists."""
-    day = store.days(22, 1)[0]
+    day = store.days(23, 1)[0]
     store.succeeded(store.dagster.launch(store.dagster.assets(), day, day))
 
 
@@ -152,7 +189,7 @@ def built(store: Store) -> None:
 def test_a_run_terminated_inside_a_statement_is_canceled_within_seconds_and_nothing_of_it_goes_on(
     store: Store, layer: str
 ) -> None:
-    day = store.days(22, 1)[0]
+    day = store.days(23, 1)[0]
     with held_up(layer):
         run_id = store.dagster.launch(of_layer(store, layer), day, day)
         store.reaches(run_id, layer)
@@ -170,7 +207,7 @@ def test_a_run_terminated_inside_a_statement_is_canceled_within_seconds_and_noth
 
 @pytest.mark.usefixtures("built")
 def test_a_killed_run_in_dbt_writes_nothing_more(store: Store) -> None:
-    day = store.days(22, 1)[0]
+    day = store.days(23, 1)[0]
     with held_up("dbt"):
         run_id = store.dagster.launch(of_layer(store, "dbt"), day, day)
         store.reaches(run_id, "dbt")
