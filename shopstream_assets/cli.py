@@ -49,22 +49,35 @@ def up(ui: bool, port: int | None) -> None:
     if port is not None and not ui:
         raise click.UsageError("--port is the port of Dagster's page: it goes with --ui.")
     with _plain_errors():
-        ran_before = all(row.state == "up" for row in local.status())
         if not ui:
             local.up(say=_say)
             _print_status()
             return
-        from shopstream_assets.embedded import ui as dagster
+        _serve(port)
 
-        chosen = dagster.choose_port(port)
+
+def _serve(port: int | None) -> None:
+    """`stack up --ui`."""
+    from shopstream_assets.embedded import stack as local
+    from shopstream_assets.embedded import ui as dagster
+    from shopstream_assets.embedded.state import alone, home, is_at_work
+
+    chosen, here = dagster.choose_port(port), home()
+    refusal = (
+        f"Starting Dagster: it runs for {here.root} already, at {{about}} (process {{pid}}). Open that page; Ctrl-C in "
+        "its shell, or `kill {pid}`, ends it."
+    )
+    with alone(here, "ui", refusal, f"http://127.0.0.1:{chosen}"):
+        ran_before = all(row.state == "up" for row in local.status())
         try:
             variables = local.up(say=_say)
-            dagster.serve(variables, chosen, _say)
+            dagster.serve(variables, chosen, _say, lambda deaths: local.revive(deaths, say=_say))
         except KeyboardInterrupt:
             _say("Interrupted.")
         finally:
-            if ran_before:
-                _say("The services ran before and go on; `shopstream stack down` stops them.")
+            if ran_before or is_at_work(here, "demo"):
+                why = "ran before" if ran_before else "are needed by a demo"
+                _say(f"The services {why} and go on; `shopstream stack down` stops them.")
             else:
                 local.down(say=_say)
                 _say("The services are stopped; their data is kept.")

@@ -25,8 +25,9 @@ from shopstream_assets.embedded import aws, postgres, process, state, warehouse
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.process import Running
 from shopstream_assets.embedded.state import Home, Memory
+from shopstream_assets.embedded.supervision import Deaths
 
-__all__ = ["ServiceStatus", "StackError", "down", "reset", "running", "status", "up"]
+__all__ = ["ServiceStatus", "StackError", "down", "reset", "revive", "running", "status", "up"]
 
 Say = Callable[[str], None]
 READY_SECONDS = 60
@@ -174,6 +175,30 @@ def _bootstrap(home: Home, memory: Memory, name: str) -> None:
             f"Creating what {name} should contain at first: {type(error).__name__}: {error}\n"
             f"The log is {process.log_file(home, name)}. Run `shopstream stack up` again: it goes on where it stopped."
         ) from error
+
+
+def revive(deaths: Deaths, root: Path | None = None, say: Say = _silent) -> None:
+    """Start again the services that died, and count their deaths; one look, without waiting where all is well.
+
+    Raises StackError where one dies again and again, or was stopped on purpose.
+    """
+    home = state.home(root)
+    if all(process.find(home, name) for name in SERVICES):
+        return
+    # Another command may be at work: what is down is then about to come up, or is meant to be down.
+    with state.explained(home), state.exclusive(home, say):
+        dead = [name for name in SERVICES if process.find(home, name) is None]
+        stopped = [name for name in dead if process.recorded_pid(home, name) is None]
+    if stopped:
+        raise StackError(
+            f"Running Dagster: {', '.join(stopped)} was stopped on purpose (by `shopstream stack down` or `reset` in "
+            "another shell?), and without it no run can go on. What was stored is intact; `make up` starts everything."
+        )
+    for name in dead:
+        log = process.log_file(home, name)
+        deaths.count(name, f"without `stack down` (its log: {log})", f"{log} may say why; then run this again.")
+    if dead:
+        up(root, say)
 
 
 def down(root: Path | None = None, say: Say = _silent) -> Sequence[str]:
