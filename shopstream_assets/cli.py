@@ -11,15 +11,32 @@ import click
 
 
 @contextlib.contextmanager
-def _plain_errors(*others: type[Exception]) -> Iterator[None]:
-    """Show what the stack (or one of `others`) has to say without a traceback, and exit with 1."""
+def _plain_errors(*others: type[Exception], needs_services: bool = False) -> Iterator[None]:
+    """Show what the stack (or one of `others`) has to say without a traceback, and exit with 1.
+
+    Where a service of the local stack has died, that is what is said, whatever failed for it. `needs_services`: what is
+    done cannot begin without them.
+    """
     from shopstream_assets.embedded.errors import StackError
 
-    explained: tuple[type[Exception], ...] = (StackError, *others)
+    if needs_services:
+        from shopstream_assets.embedded.outage import outage
+
+        # Before drivers try again and again, and say so.
+        if (died := outage()) is not None:
+            raise click.ClickException(died)
     try:
         yield
-    except explained as error:
+    except StackError as error:
         raise click.ClickException(str(error)) from error
+    except Exception as error:
+        from shopstream_assets.embedded.outage import outage
+
+        if (died := outage()) is not None:
+            raise click.ClickException(died) from error
+        if isinstance(error, others):
+            raise click.ClickException(str(error)) from error
+        raise
 
 
 def _say(message: str) -> None:
@@ -145,7 +162,7 @@ def status() -> None:
     from shopstream_assets.platform.settings import SettingsError
     from shopstream_assets.status import show
 
-    with _plain_errors(SettingsError):
+    with _plain_errors(SettingsError, needs_services=True):
         all_well = show()
     if not all_well:
         raise SystemExit(1)
@@ -162,7 +179,7 @@ def rebuild(models: tuple[str, ...]) -> None:
     _load_dotenv(Path(".env"))
     from shopstream_assets import rebuild as anew
 
-    with _plain_errors(anew.RebuildFailed):
+    with _plain_errors(anew.RebuildFailed, needs_services=True):
         anew.rebuild(models, _say)
 
 
@@ -177,7 +194,7 @@ def restage(tables: tuple[str, ...]) -> None:
     _load_dotenv(Path(".env"))
     from shopstream_assets import rebuild as anew
 
-    with _plain_errors(anew.RebuildFailed):
+    with _plain_errors(anew.RebuildFailed, needs_services=True):
         anew.restage(tables, _say)
 
 
@@ -194,7 +211,7 @@ def accept(tables: tuple[str, ...]) -> None:
     from shopstream_assets import acceptance
     from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(acceptance.NoSuchTable, Problem):
+    with _plain_errors(acceptance.NoSuchTable, Problem, needs_services=True):
         for name in acceptance.accept(tables):
             click.echo(f"The next extraction of {name} takes its source as it is.")
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 DAYS = 90
 JOB = "refresh_shopstream"
+# What died may be started again meanwhile, by `make up`.
+OUTAGE_SECONDS = 10
 
 
 class DemoFailed(Exception):
@@ -48,9 +50,20 @@ def run(quiet: bool = False) -> None:
 
     Raises DemoFailed when a step fails or a check that blocks has not passed.
     """
-    from shopstream_assets.embedded import stack
+    from shopstream_assets.embedded.state import alone, home
 
     console = Console(stderr=True, quiet=quiet)
+    refusal = (
+        "Another demo is at work on this stack (process {pid}): wait for its end, or end it with Ctrl-C in its shell. "
+        "A demo that was ended goes on where it was when it is started again."
+    )
+    with alone(home(), "demo", refusal):
+        _run(console)
+
+
+def _run(console: Console) -> None:
+    from shopstream_assets.embedded import stack
+
     started = time.monotonic()
     with console.status("Starting PostgreSQL, S3 and Snowflake on this machine"):
         os.environ.update(stack.up(say=console.print))
@@ -117,8 +130,10 @@ def materialize(instance: dg.DagsterInstance, pending: Pending, steps: int, cons
     Raises DemoFailed with the errors of the steps that failed.
     """
     import dagster as dg
+    from sqlalchemy.exc import DBAPIError
 
     from shopstream_assets.embedded.interrupts import interrupts
+    from shopstream_assets.embedded.stack import all_live
     from shopstream_assets.platform.transform import built_manifest
 
     mark = {"shopstream/demo": uuid4().hex}
@@ -153,16 +168,27 @@ def materialize(instance: dg.DagsterInstance, pending: Pending, steps: int, cons
             start_new_session=True,
         )
         try:
+            well_at = time.monotonic()
             while worker.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     worker.wait(timeout=0.5)
-                for run in instance.get_runs(found, limit=1):
-                    advance(instance, run.run_id)
+                if all_live():
+                    well_at = time.monotonic()
+                elif time.monotonic() - well_at > OUTAGE_SECONDS:
+                    raise DemoFailed(f"A service of the local stack has ended.\nThe log is {log}.")
+                # Storage may be away for a moment: `make up` beside this starts what dies.
+                with suppress(DBAPIError):
+                    for run in instance.get_runs(found, limit=1):
+                        advance(instance, run.run_id)
         except KeyboardInterrupt:
             for run in instance.get_runs(found):
                 instance.report_run_canceling(run)
             # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
             worker.terminate()
+            raise
+        except DemoFailed:
+            # It would try again for a minute, and say the same of each table.
+            worker.kill()
             raise
         finally:
             worker.wait()
@@ -184,14 +210,9 @@ def died(code: int) -> str:
 
 def failures(instance: dg.DagsterInstance, run_id: str) -> str:
     """The errors of a run's failed steps, a line each."""
-    import dagster as dg
+    from shopstream_assets.platform.failed_runs import step_failures
 
-    events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
-    return "\n".join(
-        f"{event.step_key}: {event.step_failure_data.error.message.strip()}"
-        for event in events
-        if event and event.step_failure_data.error
-    )
+    return "\n".join(f"{step}: {told}" for step, told in step_failures(instance, run_id))
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shopstream_assets.embedded import process, stack, supervision, ui
+from shopstream_assets import cli
+from shopstream_assets.embedded import process, stack, state, supervision, ui
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.supervision import RESTARTS, Deaths
 
@@ -241,6 +242,26 @@ def test_a_service_that_dies_is_started_again_and_the_others_go_on(
 
 def pids(root: Path, env: Mapping[str, str]) -> tuple[dict[str, int], Mapping[str, str]]:
     return {row.service: row.pid for row in stack.status(root) if row.pid}, env
+
+
+@pytest.mark.usefixtures("_stand_ins")
+def test_the_services_that_a_demo_needs_go_on_when_dagster_is_stopped_and_else_are_stopped_with_it(
+    stack_root: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOPSTREAM_HOME", str(stack_root))
+    monkeypatch.setattr(cli, "_say", said)
+    stack.down(stack_root)
+    said.once("Ctrl-C", interrupt)
+    with state.alone(state.home(stack_root), "demo", ""):
+        cli._serve(None)
+    assert said[-1] == "The services are needed by a demo and go on; `shopstream stack down` stops them."
+    assert {row.state for row in stack.status(stack_root)} == {"up"}
+
+    stack.down(stack_root)
+    said.once("Ctrl-C", interrupt)
+    cli._serve(None)
+    assert said[-1] == "The services are stopped; their data is kept."
+    assert {row.state for row in stack.status(stack_root)} == {"down"}
 
 
 def test_services_that_were_stopped_on_purpose_stay_so(stack_root: Path, said: Said) -> None:

@@ -309,6 +309,18 @@ def test_a_run_that_failed_at_a_check_after_all_days_were_there_is_told_until_a_
     assert page(look(instance, cursor)[0]) == NOTHING_TO_REPAIR
 
 
+def test_of_a_step_whose_retries_are_used_up_the_cause_is_told(instance: dg.DagsterInstance) -> None:
+    @dg.asset(key=ORDERS, partitions_def=daily(START), retry_policy=dg.RetryPolicy(max_retries=1))
+    def tried_again() -> None:
+        raise dg.Failure("the warehouse did not answer", allow_retries=True)
+
+    dg.materialize([tried_again], instance=instance, partition_key=DAYS[1], raise_on_error=False)
+
+    (failed,) = failed_runs(instance, dt.datetime.now(dt.UTC), "shop")
+    assert "the warehouse did not answer" in failed.why
+    assert "max_retries" not in failed.why
+
+
 def test_a_run_of_another_domain_or_without_days_is_no_matter_of_this_one(instance: dg.DagsterInstance) -> None:
     breaks.add(DAYS[1])
     build(instance, DAYS[1])
