@@ -24,10 +24,25 @@ from shopstream_assets.summary import Services
 LAYERS = ("postgres", "lake", "staging", "dbt")
 # Run monitoring frees what a dead run held 30 s after its end, and looks every 10 s.
 SLOTS_FREED_SECONDS = 60
+# It is given 60 s to start. By the time it is asked for, most of that has passed.
+NEVER_BEGAN_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
-def killed(store: Store) -> dict[str, tuple[Run, psutil.Process]]:
+def never_began(store: Store) -> str:
+    """A run as a kill leaves it between its creation and its start."""
+    from shopstream_assets.shopstream.definitions import defs
+
+    day = store.days(24, 1)[0]
+    with store.instance() as instance:
+        run = instance.create_run_for_job(
+            defs.resolve_job_def("refresh_shopstream"), tags={"dagster/partition": day, "dagster/max_retries": "0"}
+        )
+    return run.run_id
+
+
+@pytest.fixture(scope="module")
+def killed(store: Store, never_began: str) -> dict[str, tuple[Run, psutil.Process]]:
     """Four runs of neighbouring days at the same time, each killed in another layer: the run that completed it."""
     assets = store.dagster.assets()
     asked = {}
@@ -217,6 +232,13 @@ def test_a_killed_run_in_dbt_writes_nothing_more(store: Store) -> None:
 
         wait_for(lambda: not waiting(), "its statements to end", CANCELED_SECONDS)
     store.succeeded(run_id)
+
+
+def test_a_run_that_was_killed_before_it_began_ends_and_holds_up_nothing(store: Store, never_began: str) -> None:
+    run = wait_for(lambda: ended(store, never_began), f"the end of {never_began}", NEVER_BEGAN_SECONDS)
+
+    assert run["status"] == "FAILURE"
+    assert "to start" in store.dagster.failures(never_began)
 
 
 def ended(store: Store, run_id: str) -> Run | None:
