@@ -59,7 +59,7 @@ class Dagster:
         """Start the parts that do not run, all without names, and wait until the page has loaded the definitions."""
         if not self.ports:
             self.ports = dict(zip(("code_server", "webserver"), free_ports(2), strict=True))
-            self._workspace.write_text(
+            self.workspace.write_text(
                 f"load_from: [{{grpc_server: {{host: 127.0.0.1, port: {self.ports['code_server']}, "
                 f"location_name: {LOCATION}}}}}]\n"
             )
@@ -79,7 +79,8 @@ class Dagster:
         wait_for(self._is_loaded, f"Dagster's page (log: {self.folder})", 180)
 
     @property
-    def _workspace(self) -> Path:
+    def workspace(self) -> Path:
+        """The file by which webserver and daemon find the code server."""
         return self.folder / "workspace.yaml"
 
     def _command(self, part: Part) -> list[str]:
@@ -87,7 +88,7 @@ class Dagster:
         if part == "code_server":
             module = ["--module-name", MODULE, "--location-name", LOCATION]
             return ["dagster", "code-server", "start", *host, str(self.ports[part]), *module]
-        workspace = ["--workspace", str(self._workspace)]
+        workspace = ["--workspace", str(self.workspace)]
         if part == "webserver":
             return ["dagster_webserver", *host, str(self.ports[part]), *workspace]
         return ["dagster._daemon", "run", *workspace]

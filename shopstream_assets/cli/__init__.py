@@ -11,15 +11,32 @@ import click
 
 
 @contextlib.contextmanager
-def _plain_errors(*others: type[Exception]) -> Iterator[None]:
-    """Show what the stack (or one of `others`) has to say without a traceback, and exit with 1."""
+def _plain_errors(*others: type[Exception], needs_services: bool = False) -> Iterator[None]:
+    """Show what the stack (or one of `others`) has to say without a traceback, and exit with 1.
+
+    Where a service of the local stack has died, that is what is said, whatever failed for it. `needs_services`: what is
+    done cannot begin without them.
+    """
     from shopstream_assets.embedded.errors import StackError
 
-    explained: tuple[type[Exception], ...] = (StackError, *others)
+    if needs_services:
+        from shopstream_assets.embedded.outage import outage
+
+        # Before drivers try again and again, and say so.
+        if (died := outage()) is not None:
+            raise click.ClickException(died)
     try:
         yield
-    except explained as error:
+    except StackError as error:
         raise click.ClickException(str(error)) from error
+    except Exception as error:
+        from shopstream_assets.embedded.outage import outage
+
+        if (died := outage()) is not None:
+            raise click.ClickException(died) from error
+        if isinstance(error, others):
+            raise click.ClickException(str(error)) from error
+        raise
 
 
 def _say(message: str) -> None:
@@ -49,22 +66,35 @@ def up(ui: bool, port: int | None) -> None:
     if port is not None and not ui:
         raise click.UsageError("--port is the port of Dagster's page: it goes with --ui.")
     with _plain_errors():
-        ran_before = all(row.state == "up" for row in local.status())
         if not ui:
             local.up(say=_say)
             _print_status()
             return
-        from shopstream_assets.embedded import ui as dagster
+        _serve(port)
 
-        chosen = dagster.choose_port(port)
+
+def _serve(port: int | None) -> None:
+    """`stack up --ui`."""
+    from shopstream_assets.embedded import stack as local
+    from shopstream_assets.embedded import ui as dagster
+    from shopstream_assets.embedded.state import alone, home, is_at_work
+
+    chosen, here = dagster.choose_port(port), home()
+    refusal = (
+        f"Starting Dagster: it runs for {here.root} already, at {{about}} (process {{pid}}). Open that page; Ctrl-C in "
+        "its shell, or `kill {pid}`, ends it."
+    )
+    with alone(here, "ui", refusal, f"http://127.0.0.1:{chosen}"):
+        ran_before = all(row.state == "up" for row in local.status())
         try:
             variables = local.up(say=_say)
-            dagster.serve(variables, chosen, _say)
+            dagster.serve(variables, chosen, _say, lambda deaths: local.revive(deaths, say=_say))
         except KeyboardInterrupt:
             _say("Interrupted.")
         finally:
-            if ran_before:
-                _say("The services ran before and go on; `shopstream stack down` stops them.")
+            if ran_before or is_at_work(here, "demo"):
+                why = "ran before" if ran_before else "are needed by a demo"
+                _say(f"The services {why} and go on; `shopstream stack down` stops them.")
             else:
                 local.down(say=_say)
                 _say("The services are stopped; their data is kept.")
@@ -151,7 +181,7 @@ def status(name: str) -> None:
     from shopstream_assets.platform.declare.settings import SettingsError
     from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(SettingsError, Problem):
+    with _plain_errors(SettingsError, Problem, needs_services=True):
         all_well = show(domain_named(name))
     if not all_well:
         raise SystemExit(1)
@@ -171,7 +201,7 @@ def rebuild(name: str, models: tuple[str, ...]) -> None:
     from shopstream_assets.platform.declare.registry import domain_named
     from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(anew.RebuildFailed, Problem):
+    with _plain_errors(anew.RebuildFailed, Problem, needs_services=True):
         anew.rebuild(domain_named(name), models, _say)
 
 
@@ -189,7 +219,7 @@ def restage(name: str, tables: tuple[str, ...]) -> None:
     from shopstream_assets.platform.declare.registry import domain_named
     from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(anew.RebuildFailed, Problem):
+    with _plain_errors(anew.RebuildFailed, Problem, needs_services=True):
         anew.restage(domain_named(name), tables, _say)
 
 
@@ -208,7 +238,7 @@ def accept(name: str, tables: tuple[str, ...]) -> None:
     from shopstream_assets.platform.declare.registry import domain_named
     from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(acceptance.NoSuchTable, Problem):
+    with _plain_errors(acceptance.NoSuchTable, Problem, needs_services=True):
         for table in acceptance.accept(domain_named(name), tables):
             click.echo(f"The next extraction of {table} takes its source as it is.")
 

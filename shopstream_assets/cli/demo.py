@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from shopstream_assets.platform.declare.domain import Domain
 
 DAYS = 90
+# What died may be started again meanwhile, by `make up`.
+OUTAGE_SECONDS = 10
 
 
 class DemoFailed(Exception):
@@ -50,11 +52,22 @@ def run(names: Sequence[str], quiet: bool = False) -> None:
     What goes wrong with one keeps no other from its days. Raises DemoFailed when a step of one failed or a check that
     blocks has not passed, and Problem where a domain is not installed.
     """
-    from shopstream_assets.embedded import stack
+    from shopstream_assets.embedded.state import alone, home
     from shopstream_assets.platform.declare.registry import domain_named
 
     domains = [domain_named(name) for name in names]
     console = Console(stderr=True, quiet=quiet)
+    refusal = (
+        "Another demo is at work on this stack (process {pid}): wait for its end, or end it with Ctrl-C in its shell. "
+        "A demo that was ended goes on where it was when it is started again."
+    )
+    with alone(home(), "demo", refusal):
+        _run(domains, console)
+
+
+def _run(domains: Sequence[Domain], console: Console) -> None:
+    from shopstream_assets.embedded import stack
+
     with console.status("Starting PostgreSQL, S3 and Snowflake on this machine"):
         os.environ.update(stack.up(say=console.print))
     failed = []
@@ -137,8 +150,10 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, 
     Raises DemoFailed with the errors of the steps that failed.
     """
     import dagster as dg
+    from sqlalchemy.exc import DBAPIError
 
     from shopstream_assets.embedded.interrupts import interrupts
+    from shopstream_assets.embedded.stack import all_live
     from shopstream_assets.platform.transform.assets import built_manifest
 
     mark = {f"{domain.name}/demo": uuid4().hex}
@@ -173,16 +188,27 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, 
             start_new_session=True,
         )
         try:
+            well_at = time.monotonic()
             while worker.poll() is None:
                 with suppress(subprocess.TimeoutExpired):
                     worker.wait(timeout=0.5)
-                for run in instance.get_runs(found, limit=1):
-                    advance(instance, run.run_id)
+                if all_live():
+                    well_at = time.monotonic()
+                elif time.monotonic() - well_at > OUTAGE_SECONDS:
+                    raise DemoFailed(f"A service of the local stack has ended.\nThe log is {log}.")
+                # Storage may be away for a moment: `make up` beside this starts what dies.
+                with suppress(DBAPIError):
+                    for run in instance.get_runs(found, limit=1):
+                        advance(instance, run.run_id)
         except KeyboardInterrupt:
             for run in instance.get_runs(found):
                 instance.report_run_canceling(run)
             # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
             worker.terminate()
+            raise
+        except DemoFailed:
+            # It would try again for a minute, and say the same of each table.
+            worker.kill()
             raise
         finally:
             worker.wait()
@@ -204,14 +230,9 @@ def died(code: int) -> str:
 
 def failures(instance: dg.DagsterInstance, run_id: str) -> str:
     """The errors of a run's failed steps, a line each."""
-    import dagster as dg
+    from shopstream_assets.platform.operate.failed_runs import step_failures
 
-    events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
-    return "\n".join(
-        f"{event.step_key}: {event.step_failure_data.error.message.strip()}"
-        for event in events
-        if event and event.step_failure_data.error
-    )
+    return "\n".join(f"{step}: {told}" for step, told in step_failures(instance, run_id))
 
 
 @contextmanager

@@ -21,14 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shopstream_assets.embedded import aws, postgres, process, state, warehouse
+from shopstream_assets.embedded import aws, limits, postgres, process, state, warehouse
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.process import Running
 from shopstream_assets.embedded.state import Home, Memory
+from shopstream_assets.embedded.supervision import Deaths
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.registry import domain_named, registered
 
-__all__ = ["ServiceStatus", "StackError", "down", "reset", "running", "status", "up"]
+__all__ = ["ServiceStatus", "StackError", "down", "reset", "revive", "running", "status", "up"]
 
 Say = Callable[[str], None]
 READY_SECONDS = 60
@@ -65,9 +66,11 @@ def up(root: Path | None = None, say: Say = _silent) -> Mapping[str, str]:
     may want to read meanwhile. Raises StackError.
     """
     home = state.home(root)
+    limits.raise_open_files()
     with state.explained(home):
         with state.exclusive(home, say):
             state.prepare_folder(home)
+            _stop_starved(home, say)
             memory = state.recall(home) or _first_memory(home)
             state.welcome(memory, _installed(say), os.environ)
             _settle_ports(home, memory, say)
@@ -92,6 +95,15 @@ def _installed(say: Say) -> list[Domain]:
             "package again (`make install`): its pyproject.toml names them under the entry points shopstream.domains."
         )
     return found
+
+
+def _stop_starved(home: Home, say: Say) -> None:
+    """Stop services that may open too few files, to be started again."""
+    for name in SERVICES:
+        found = process.find(home, name)
+        if found and (files := limits.lacking(found.pid)) is not None:
+            say(f"{name} was started from a shell that allowed it {files} open files: restarting it.")
+            process.stop(home, name, STOP_SIGNALS[name], say)
 
 
 def _first_memory(home: Home) -> Memory:
@@ -201,6 +213,36 @@ def _bootstrap(home: Home, memory: Memory, name: str) -> None:
         ) from error
 
 
+def all_live(root: Path | None = None) -> bool:
+    """Whether every service's process lives; a look at three files, nobody is asked."""
+    home = state.home(root)
+    return all(process.find(home, name) for name in SERVICES)
+
+
+def revive(deaths: Deaths, root: Path | None = None, say: Say = _silent) -> None:
+    """Start again the services that died, and count their deaths; one look, without waiting where all is well.
+
+    Raises StackError where one dies again and again, or was stopped on purpose.
+    """
+    if all_live(root):
+        return
+    home = state.home(root)
+    # Another command may be at work: what is down is then about to come up, or is meant to be down.
+    with state.explained(home), state.exclusive(home, say):
+        dead = [name for name in SERVICES if process.find(home, name) is None]
+        stopped = [name for name in dead if process.recorded_pid(home, name) is None]
+    if stopped:
+        raise StackError(
+            f"Running Dagster: {', '.join(stopped)} was stopped on purpose (by `shopstream stack down` or `reset` in "
+            "another shell?), and without it no run can go on. What was stored is intact; `make up` starts everything."
+        )
+    for name in dead:
+        log = process.log_file(home, name)
+        deaths.count(name, f"without `stack down` (its log: {log})", f"{log} may say why; then run this again.")
+    if dead:
+        up(root, say)
+
+
 def down(root: Path | None = None, say: Say = _silent) -> Sequence[str]:
     """Stop every service that runs, keep all data, and return the names of those stopped. Raises StackError."""
     home = state.home(root)
@@ -249,7 +291,10 @@ def _status_of(home: Home, memory: Memory | None, name: str) -> ServiceStatus:
     if memory is None or not _answers(home, memory, name, found):
         detail = f"it starts, or hangs (then `shopstream stack down`, `up`); log: {process.log_file(home, name)}"
         return ServiceStatus(name, "not answering", found.pid, address, detail)
-    return ServiceStatus(name, "up", found.pid, address, f"log: {process.log_file(home, name)}")
+    detail = f"log: {process.log_file(home, name)}"
+    if (files := limits.lacking(found.pid)) is not None:
+        detail = f"it may open {files} files only, as the shell that started it: `shopstream stack up` restarts it"
+    return ServiceStatus(name, "up", found.pid, address, detail)
 
 
 @contextlib.contextmanager

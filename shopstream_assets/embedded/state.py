@@ -170,6 +170,8 @@ def environment(home: Home, memory: Memory) -> dict[str, str]:
         "SHOPSTREAM_DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://{login}/dagster",
         "SHOPSTREAM_DAGSTER_DIR": str(home.folder / "dagster"),
         "DAGSTER_EVENT_BATCH_SIZE": "500",
+        # A backfill waits for a code server that is gone; without this it fails, and cancels its runs.
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
     }
 
 
@@ -259,6 +261,38 @@ def exclusive(home: Home, say: Callable[[str], None], patience: float = 120) -> 
         yield
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def alone(home: Home, what: str, refusal: str, about: str = "") -> Iterator[None]:
+    """Let one process at a time do `what`, as long as the block lasts; `about` is what others are told of it.
+
+    Raises StackError with `refusal`, in which {pid} and {about} are those of the process that does it already.
+    """
+    fd = _open_in(home, home.folder / f"{what}.lock")
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid, _, found = os.pread(fd, 4096, 0).decode().partition(" ")
+            raise StackError(refusal.format(pid=pid or "unknown", about=found)) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()} {about}".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def is_at_work(home: Home, what: str) -> bool:
+    """Whether a process does `what` in `alone`."""
+    try:
+        with (home.folder / f"{what}.lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -1,24 +1,31 @@
-"""Dagster's webserver and daemon in the foreground, against the local stack, until Ctrl-C."""
+"""Dagster's webserver, daemon and code servers in the foreground, against the local stack, until Ctrl-C.
+
+Each is a process of its own, and so are the services: what dies is started again, and the rest goes on. Runs go on when
+the daemon dies (platform/run_launcher.py); the next daemon knows them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
+import socket
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.interrupts import interrupts
 from shopstream_assets.embedded.process import free_ports, port_is_free
+from shopstream_assets.embedded.supervision import Deaths, Processes
 
 PREFERRED_PORT = 3000
 START_SECONDS = 180
+LOOK_SECONDS = 1.0
+DAEMON, WEBSERVER = "the daemon", "the webserver"
+ADVICE = "Its last lines above say why; `shopstream doctor` checks what it needs."
 
 
 def choose_port(wanted: int | None) -> int:
@@ -33,67 +40,134 @@ def choose_port(wanted: int | None) -> int:
     return wanted
 
 
-def command(repository: Path, port: int) -> list[str]:
-    """Dagster's webserver and daemon around one code server, for the workspace of the repository."""
-    workspace = ["--workspace", str(repository / "workspace.yaml")]
-    return [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port), *workspace]
+def code_servers(repository: Path) -> dict[str, tuple[str, ...]]:
+    """Location -> how its code server is told what to load, for each entry of the repository's workspace.yaml."""
+    import yaml  # type: ignore[import-untyped]
+
+    path = repository / "workspace.yaml"
+    try:
+        modules = [entry["python_module"] for entry in yaml.safe_load(path.read_text())["load_from"]]
+        return {
+            module["location_name"]: (
+                "--module-name",
+                module["module_name"],
+                "--location-name",
+                module["location_name"],
+            )
+            for module in modules
+        }
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise StackError(
+            f"Reading {path}: expected entries python_module with module_name and location_name, found "
+            f"{type(error).__name__}: {error}. Correct the file and run this again."
+        ) from None
 
 
-def serve(variables: Mapping[str, str], port: int, say: Callable[[str], None]) -> None:
-    """Run webserver, daemon and code server until SIGINT, SIGTERM or SIGHUP; raises StackError if they end alone."""
+def commands(repository: Path, folder: Path, port: int) -> dict[str, Sequence[str]]:
+    """Name -> command of each process, the code servers first; writes the workspace file by which they are found."""
+    locations = code_servers(repository)
+    ports = dict(zip(locations, free_ports(len(locations)), strict=True))
+    workspace = folder / "workspace.yaml"
+    entries = [f"{{grpc_server: {{host: 127.0.0.1, port: {ports[name]}, location_name: {name}}}}}" for name in ports]
+    workspace.write_text(f"load_from: [{', '.join(entries)}]\n")
+    python, host = [sys.executable, "-m"], ["--host", "127.0.0.1", "--port"]
+    quiet = ["--log-level", "warning"]
+    return {
+        **{
+            f"the code server of {name}": [
+                *python,
+                "dagster",
+                "code-server",
+                "start",
+                *quiet,
+                *host,
+                str(ports[name]),
+                *module,
+            ]
+            for name, module in locations.items()
+        },
+        DAEMON: [*python, "dagster._daemon", "run", "--workspace", str(workspace)],
+        WEBSERVER: [*python, "dagster_webserver", *host, str(port), "--workspace", str(workspace)],
+    }
+
+
+def serve(
+    variables: Mapping[str, str],
+    port: int,
+    say: Callable[[str], None],
+    revive: Callable[[Deaths], None] = lambda deaths: None,
+) -> None:
+    """Run Dagster until SIGINT, SIGTERM or SIGHUP; what dies is started again. `revive` does so for the services.
+
+    Raises StackError where a process ends before the page answers, or dies again and again.
+    """
     # Not in the repository: Dagster lets an `.env` of the current folder override the environment, so a user's own
     # (or that of another stack) would send this page, and its daemon, to other services than it was started for.
     folder = Path(variables["SHOPSTREAM_DAGSTER_DIR"])
-    # A session of its own: Ctrl-C must reach it through us, once, or its parts die in any order.
-    # Under our handlers: a script's `make up &` ignores SIGINT, and so would whatever it starts.
-    with interrupts():
-        dagster = subprocess.Popen(
-            command(Path(variables["DAGSTER_HOME"]), port),
-            env={**os.environ, **variables},
-            cwd=folder,
-            start_new_session=True,
-        )
+    started = commands(Path(variables["DAGSTER_HOME"]), folder, port)
+    processes = Processes(
+        started,
+        # As under `dagster dev`: code that does not load says so on the console.
+        {**os.environ, **variables, "DAGSTER_IS_DEV_CLI": "1"},
+        folder,
+        # Runs are its children.
+        kept=frozenset({DAEMON}),
+        # A code server is a door, and behind it the process that holds the code: Dagster does not start that one again.
+        hollow=frozenset(started) - {DAEMON, WEBSERVER},
+    )
+    deaths = Deaths(say)
     try:
+        # Under our handlers: a script's `make up &` ignores SIGINT, and so would whatever it starts.
         with interrupts():
-            if _page_answers(dagster, port):
-                say(f"Dagster is at http://127.0.0.1:{port} - Ctrl-C stops it.")
-            dagster.wait()
-        raise StackError(
-            f"Running Dagster: it ended by itself with code {dagster.returncode}. Its last lines above say why; "
-            "`shopstream doctor` checks what it needs."
-        )
+            # Sessions of their own: Ctrl-C must reach them through us, once, or they die in any order.
+            for name in processes.commands:
+                processes.start(name)
+                if name not in (DAEMON, WEBSERVER):
+                    _wait_for(_listens(processes.commands[name]), name, processes)
+            _wait_for(lambda: _page_answers(port), WEBSERVER, processes)
+            say(f"Dagster is at http://127.0.0.1:{port} - Ctrl-C stops it.")
+            while True:
+                revive(deaths)
+                for name, how in processes.ended().items():
+                    deaths.count(name, how, ADVICE)
+                    processes.start(name)
+                time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         say("Stopping Dagster.")
     finally:
-        _stop(dagster)
+        processes.stop()
 
 
-def _page_answers(dagster: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait for the page; False when Dagster ends before it answers."""
-    # Without proxies: a company's proxy variable must not come between us and this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _wait_for(ready: Callable[[], bool], name: str, processes: Processes) -> None:
+    """Wait until a process serves; raises StackError when any ends first, or none of it comes in time."""
     deadline = time.monotonic() + START_SECONDS
-    while dagster.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            opener.open(f"http://127.0.0.1:{port}/server_info", timeout=2).close()
-            return True
+    while not ready():
+        for ended, how in processes.ended().items():
+            raise StackError(f"Starting {ended} of Dagster: it ended by itself {how}. {ADVICE}")
         if time.monotonic() > deadline:
             raise StackError(
-                f"Starting Dagster: no answer on 127.0.0.1:{port} after {START_SECONDS} s. Its lines above say how "
-                "far it came; run it again, on a slow machine it is quicker the second time."
+                f"Starting {name} of Dagster: no answer after {START_SECONDS} s. Its lines above say how far it came; "
+                "run it again, on a slow machine it is quicker the second time."
             )
-        time.sleep(0.2)
+        time.sleep(0.1)
+
+
+def _listens(command: Sequence[str]) -> Callable[[], bool]:
+    """Whether a code server listens, as it does once it has loaded its code."""
+    port = int(command[command.index("--port") + 1])
+
+    def listens() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+        return False
+
+    return listens
+
+
+def _page_answers(port: int) -> bool:
+    # Without proxies: a company's proxy variable must not come between us and this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with contextlib.suppress(urllib.error.URLError, OSError):
+        opener.open(f"http://127.0.0.1:{port}/server_info", timeout=2).close()
+        return True
     return False
-
-
-def _stop(dagster: subprocess.Popen[bytes]) -> None:
-    """Ask once, insist twice; a second Ctrl-C meanwhile insists at once."""
-    for which, patience in ((signal.SIGINT, 30), (signal.SIGTERM, 10)):
-        if dagster.poll() is None:
-            dagster.send_signal(which)
-            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                dagster.wait(patience)
-    # The group, not the process: a code server left behind would keep its port and its memory.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(dagster.pid, signal.SIGKILL)
-    dagster.wait()

@@ -79,7 +79,7 @@ def domain_definitions(
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
             catch_up_sensor(domain, settings.start_date, connections["store"], connections["warehouse"]),
             freshness_sensor(domain, ages, settings.start_date, connections["source"]),
-            repair_sensor(domain),
+            repair_sensor(domain, settings.repair_attempts),
             notify_failed_runs,
         ],
         resources=connections,

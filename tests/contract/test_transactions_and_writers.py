@@ -108,6 +108,63 @@ def test_a_failed_first_statement_leaves_the_transaction_usable(table: str, run:
     assert count(run) == 3
 
 
+def test_a_write_never_passes_over_a_row_that_another_had_committed(
+    account: Account, table: str, run: Run, connect: Connect
+) -> None:
+    """On Snowflake each statement sees it. The local one, whose view is that of the first write, refuses: error 625."""
+    run("create table u (id number(38,0))")
+    run("begin")
+    run("insert into u values (1)")
+    connect().cursor().execute("insert into t values (3, 0)")
+    if account.is_local:
+        with pytest.raises(ProgrammingError) as refused:
+            run("update t set v = 1")
+        assert refused.value.errno == 625
+        run("rollback")
+        # As the platform does: the whole again, from its beginning.
+        run("begin")
+        run("insert into u values (1)")
+    run("update t set v = 1")
+    run("commit")
+    assert run("select count(*), min(v) from t") == [(3, 1)]
+    assert count(run, "u") == 1
+
+
+def test_what_others_commit_after_the_first_write_is_seen_from_the_next_transaction_on_at_the_latest(
+    account: Account, table: str, run: Run, connect: Connect
+) -> None:
+    run("create table u (id number(38,0))")
+    run("begin")
+    run("insert into u values (1)")
+    connect().cursor().execute("insert into t values (3, 0)")
+    assert count(run) == (2 if account.is_local else 3)
+    run("commit")
+    assert count(run) == 3
+
+
+def test_updates_and_appends_of_many_sessions_lose_and_miss_nothing(table: str, run: Run, connect: Connect) -> None:
+    """Appends share a table's lock; an update waits for them, and then sees all of them."""
+    connections = [connect() for _ in range(5)]
+
+    def work(number: int) -> None:
+        cursor = connections[number].cursor()
+        for turn in range(6):
+            if number:
+                cursor.execute(f"insert into t values ({100 * number + turn}, 0)")
+                continue
+            cursor.execute("begin")
+            cursor.execute("update t set v = v + 1")
+            updated = cursor.rowcount
+            cursor.execute("select count(*) from t where v > 0")
+            assert cursor.fetchone() == (updated,)
+            cursor.execute("commit")
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(work, range(5)))
+    run("update t set v = v + 1")
+    assert run("select count(*), sum(iff(v between 1 and 7, 1, 0)), max(v) from t") == [(26, 26, 7)]
+
+
 def test_writers_of_one_table_take_turns(table: str, run: Run, connect: Connect) -> None:
     first, second = connect().cursor(), connect().cursor()
     first.execute("begin")

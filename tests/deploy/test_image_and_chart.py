@@ -111,6 +111,11 @@ def test_the_instance_on_kubernetes_reads_documented_variables_only() -> None:
     assert all(f"{variable}=" in documented for variable in variables)
 
 
+def test_the_daemons_backfills_wait_for_a_code_location_that_is_being_replaced() -> None:
+    waits = {"name": "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "value": "1"}
+    assert waits in _yaml("values.yaml")["dagsterDaemon"]["env"]
+
+
 def test_webserver_daemon_and_code_run_one_image_with_the_images_own_instance_file() -> None:
     values = _yaml("values.yaml")
     [code] = values["dagster-user-deployments"]["deployments"]
@@ -119,7 +124,7 @@ def test_webserver_daemon_and_code_run_one_image_with_the_images_own_instance_fi
     assert values["dagsterWebserver"]["image"]["tag"] != "latest"
     launcher = _yaml("dagster.yaml")["run_launcher"]["config"]
     for part in parts:
-        assert part["env"] == [{"name": "DAGSTER_HOME", "value": launcher["dagster_home"]}]
+        assert {"name": "DAGSTER_HOME", "value": launcher["dagster_home"]} in part["env"]
         assert part["securityContext"]["runAsNonRoot"]
     assert launcher["dagster_home"] == f"/opt/shopstream/{(DEPLOY / 'kubernetes').relative_to(ROOT)}"
     assert launcher["service_account_name"] == values["global"]["serviceAccountName"]

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -41,15 +42,22 @@ def demo(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=SECONDS)
 
 
-@pytest.fixture(scope="module")
-def ended(folder: Path) -> tuple[int, int]:
-    """A demo that `kill` ended in the middle of its run: its exit code, and the process id of the run."""
+def playing(folder: Path, output: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    """A demo in the middle of its run."""
     log = folder / ".shopstream" / "logs" / "demo_shopstream.log"
+    log.unlink(missing_ok=True)
     started = subprocess.Popen(
-        [*COMMAND, "demo"], env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*COMMAND, "demo"], env=environment(folder), stdout=subprocess.DEVNULL, stderr=output, text=True
     )
     wait_for(lambda: started.poll() is not None or (log.exists() and "Played " in log.read_text()), "a run", SECONDS)
     assert started.poll() is None, log.read_text()[-2000:]
+    return started
+
+
+@pytest.fixture(scope="module")
+def ended(folder: Path) -> tuple[int, int]:
+    """A demo that `kill` ended in the middle of its run: its exit code, and the process id of the run."""
+    started = playing(folder)
     (worker,) = (child for child in psutil.Process(started.pid).children() if "execute" in child.cmdline())
     started.send_signal(signal.SIGTERM)
     return started.wait(SECONDS), worker.pid
@@ -65,14 +73,6 @@ def variables(folder: Path, ended: tuple[int, int]) -> Iterator[Mapping[str, str
         yield found
 
 
-@pytest.fixture(scope="module")
-def completed(folder: Path, variables: Mapping[str, str]) -> str:
-    """What a demo prints after the one that was ended."""
-    result = demo(folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 def test_kill_ends_the_run_too_and_it_says_so(ended: tuple[int, int], variables: Mapping[str, str]) -> None:
     code, worker = ended
 
@@ -80,6 +80,70 @@ def test_kill_ends_the_run_too_and_it_says_so(ended: tuple[int, int], variables:
     assert not psutil.pid_exists(worker)
     with dg.DagsterInstance.get() as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
+
+
+@pytest.fixture(scope="module")
+def without_warehouse(folder: Path, variables: Mapping[str, str]) -> tuple[str, float]:
+    """What a demo says whose warehouse is killed in the middle of it, and after how many seconds it has ended."""
+    started = playing(folder, subprocess.PIPE)
+    second = demo(folder)
+    assert second.returncode == 1
+    assert second.stderr.splitlines()[-1].startswith("Error: Another demo is at work on this stack (process ")
+    kill("snowflake", folder)
+    begin = time.monotonic()
+    _, told = started.communicate(timeout=SECONDS)
+    assert started.returncode == 1
+    return told, time.monotonic() - begin
+
+
+def kill(service: str, folder: Path) -> None:
+    (pid,) = (row.pid for row in stack.status(folder) if row.service == service)
+    assert pid is not None
+    psutil.Process(pid).kill()
+    wait_for(lambda: not stack.all_live(folder), f"{service} to be dead", 10, every=0.01)
+
+
+def test_a_demo_whose_warehouse_dies_says_so_within_seconds_and_what_to_type(
+    without_warehouse: tuple[str, float],
+) -> None:
+    told, seconds = without_warehouse
+
+    last = told.splitlines()[-1]
+    assert last.startswith("Error: Of the local stack snowflake has ended (process ")
+    assert "intact" in last
+    assert "`shopstream stack up`, then this command again" in last
+    assert "max_retries" not in told
+    assert "Traceback" not in told
+    assert seconds < 30
+
+
+def test_a_command_without_postgres_is_one_line_that_names_it(
+    folder: Path, without_warehouse: tuple[str, float]
+) -> None:
+    stack.up(folder)
+    kill("postgres", folder)
+    shell = {name: value for name, value in os.environ.items() if not name.startswith(("SHOPSTREAM", "DAGSTER"))}
+
+    result = subprocess.run(
+        [*COMMAND, "status"],
+        env={**shell, "SHOPSTREAM_HOME": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: Of the local stack postgres has ended (process ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def completed(folder: Path, without_warehouse: tuple[str, float]) -> str:
+    """What a demo prints after those that were ended."""
+    result = demo(folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def test_the_next_demo_completes_it_and_shows_every_layer(completed: str) -> None:

@@ -21,6 +21,6 @@ def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def stack_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of a stack that is reset at the end; call `stack.up(stack_root)` to have it up."""
-    root = tmp_path_factory.mktemp("stack")
+    root = tmp_path_factory.mktemp("a stack")
     yield root
     stack.reset(root)

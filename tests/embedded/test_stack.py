@@ -267,6 +267,24 @@ def test_a_hanging_service_is_not_taken_for_up_and_can_be_stopped(root: Path) ->
     assert "aws" in stack.down(root)
 
 
+def test_a_service_that_a_shell_with_a_low_limit_started_is_told_and_started_again_by_up(root: Path) -> None:
+    stack.up(root)
+    before = pids(root)
+    assert before["aws"]
+    psutil.Process(before["aws"]).rlimit(psutil.RLIMIT_NOFILE, (64, 4096))
+    (told,) = (row.detail for row in stack.status(root) if row.service == "aws")
+    assert "64 files only" in told
+    said: list[str] = []
+
+    stack.up(root, said.append)
+
+    assert [line for line in said if "aws was started from a shell that allowed it 64 open files" in line]
+    after = pids(root)
+    assert after["aws"]
+    assert {name for name in SERVICES if after[name] != before[name]} == {"aws"}
+    assert psutil.Process(after["aws"]).rlimit(psutil.RLIMIT_NOFILE)[0] >= 1024
+
+
 def test_down_stops_everything_and_keeps_the_data(root: Path) -> None:
     env = stack.up(root)
     before = pids(root)
@@ -283,15 +301,20 @@ def is_alive(pid: int) -> bool:
     return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_reset_leaves_nothing_and_running_ends_with_its_block(tmp_path: Path) -> None:
-    """Also: a user's own .env is never touched, and settings of the shell win and are remembered."""
+def test_reset_leaves_nothing_and_running_ends_with_its_block(tmp_path: Path, root: Path) -> None:
+    """Also: a user's own .env is never touched, settings of the shell win and are remembered, and two stacks (of two
+    clones) run side by side."""
+    other, others = stack.up(root), pids(root)
     (tmp_path / ".env").write_text("MINE=1\n")
     with pytest.MonkeyPatch.context() as shell:
         shell.setenv("SHOPSTREAM_SCALE", "0.01")
         with stack.running(tmp_path) as env:
             assert env["SHOPSTREAM_SCALE"] == "0.01"
+            for name in ("SHOPSTREAM_POSTGRES_DSN", "AWS_ENDPOINT_URL", "SNOWFLAKE_PORT"):
+                assert env[name] != other[name]
             inside = pids(tmp_path)
     assert not [pid for pid in inside.values() if pid and psutil.pid_exists(pid) and is_alive(pid)]
+    assert pids(root) == others
     memory = state.recall(state.home(tmp_path))
     assert memory is not None
     assert memory.businesses["shopstream"].scale == "0.01"
@@ -299,6 +322,32 @@ def test_reset_leaves_nothing_and_running_ends_with_its_block(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == [".env"]
     assert (tmp_path / ".env").read_text() == "MINE=1\n"
     stack.reset(tmp_path)
+
+
+RAISE = """
+import os, resource, sys
+from shopstream_assets.embedded import limits
+from shopstream_assets.embedded.errors import StackError
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, int(sys.argv[1])))
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may raise any limit
+try:
+    limits.raise_open_files()
+except StackError as error:
+    sys.exit(str(error))
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+def test_a_low_limit_of_open_files_is_raised_where_the_shell_permits_it_and_else_refused() -> None:
+    def under(hard: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", RAISE, str(hard)], capture_output=True, text=True)
+
+    assert under(4096).stdout == "4096\n"
+    refused = under(64)
+    assert refused.returncode == 1
+    assert "this shell lets a process open 64 files, 1024 are needed" in refused.stderr
+    assert "new shell" in refused.stderr
 
 
 # -- Without a service -----------------------------------------------------------------------------------------------

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
+import pytest
 from click.testing import CliRunner
 
 from shopstream_assets.cli import main
 from shopstream_assets.embedded import stack
+from shopstream_assets.embedded.outage import outage
+from shopstream_assets.embedded.state import alone, home
 
 
 def shopstream(root: Path, *arguments: str, typed: str = "") -> tuple[int, str]:
@@ -34,6 +39,52 @@ def test_up_then_status_show_three_services(stack_root: Path) -> None:
     assert (code, output.count(" up ")) == (0, 3)
     assert shopstream(stack_root, "stack", "status")[0] == 0
     assert set(row.state for row in stack.status(stack_root)) == {"up"}
+
+
+def test_a_second_dagster_on_one_stack_is_refused_in_one_line_with_the_address_of_the_first(stack_root: Path) -> None:
+    stack.up(stack_root)
+    with alone(home(stack_root), "ui", "", "http://127.0.0.1:3999"):
+        code, output = shopstream(stack_root, "stack", "up", "--ui")
+    assert (code, output.count("\n")) == (1, 1)
+    assert f"at http://127.0.0.1:3999 (process {os.getpid()})" in output
+    assert set(row.state for row in stack.status(stack_root)) == {"up"}
+
+
+def test_a_second_demo_on_one_stack_is_refused_in_one_line(tmp_path: Path) -> None:
+    with alone(home(tmp_path), "demo", ""):
+        code, output = shopstream(tmp_path, "demo")
+    assert (code, output.count("\n")) == (1, 1)
+    assert f"Another demo is at work on this stack (process {os.getpid()})" in output
+
+
+def test_a_stack_is_found_from_any_folder(stack_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.up(stack_root)
+    monkeypatch.chdir(tmp_path)
+    assert shopstream(stack_root, "stack", "status")[0] == 0
+    assert shopstream(Path(os.path.relpath(stack_root)), "stack", "status")[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_whose_stack_has_a_dead_service_is_one_line_that_says_which_and_what_to_type(
+    stack_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in stack.up(stack_root).items():
+        monkeypatch.setenv(name, value)
+    (pid,) = (row.pid for row in stack.status(stack_root) if row.service == "aws")
+    assert pid
+    psutil.Process(pid).kill()
+    deadline = time.monotonic() + 10
+    while stack.all_live(stack_root):
+        assert time.monotonic() < deadline
+    for command in (("accept",), ("restage", "orders")):
+        code, output = shopstream(stack_root, *command)
+        assert (code, output.count("\n")) == (1, 1)
+        assert f"Error: Of the local stack aws has ended (process {pid}; its log: " in output
+        assert "What was stored is intact" in output
+        assert "`shopstream stack up`, then this command again." in output
+    # Of other services than the stack's, its state says nothing.
+    monkeypatch.setenv("SHOPSTREAM_DAGSTER_POSTGRES_URL", "postgresql+psycopg2://dagster@db.example.com:5432/dagster")
+    assert outage() is None
 
 
 def test_status_of_nothing_fails_and_says_how_to_start(tmp_path: Path) -> None:
@@ -73,8 +124,6 @@ def test_an_error_of_the_stack_is_shown_without_a_traceback(tmp_path: Path) -> N
 
 
 def test_home_is_the_repository_unless_told_otherwise(tmp_path: Path) -> None:
-    from shopstream_assets.embedded.state import home
-
     assert (home().root / "pyproject.toml").exists()
     os.environ["SHOPSTREAM_HOME"] = str(tmp_path)
     try:

@@ -1,4 +1,4 @@
-"""`shopstream stack up --ui` with a stand-in for Dagster, which takes half a minute to start."""
+"""`shopstream stack up --ui` with stand-ins for Dagster, which takes half a minute to start; the services are real."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from shopstream_assets.embedded import process, ui
+from shopstream_assets import cli
+from shopstream_assets.embedded import process, stack, state, supervision, ui
 from shopstream_assets.embedded.errors import StackError
+from shopstream_assets.embedded.supervision import RESTARTS, Deaths
 
-# Answers like the webserver, has a child like the code server, and tells where it was started.
+# Answers like the webserver, has a child like the daemon's runs, and tells where it was started.
 STAND_IN = """
 import http.server, json, os, pathlib, subprocess, sys
+name, port = sys.argv[1:3]
 child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -27,14 +32,18 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *arguments):
         pass
-server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Page)
-found = {"child": child.pid, "cwd": os.getcwd(), "chosen": os.environ.get("CHOSEN")}
-pathlib.Path("found.json").write_text(json.dumps(found))
+server = http.server.HTTPServer(("127.0.0.1", int(port)), Page)
+found = {"pid": os.getpid(), "child": child.pid, "cwd": os.getcwd(), "chosen": os.environ.get("CHOSEN")}
+part = pathlib.Path(name + ".part")
+part.write_text(json.dumps(found))
+part.rename(name + ".json")
 try:
     server.serve_forever()
 except KeyboardInterrupt:
     sys.exit(0)
 """
+CODE = "the code server of shop"
+PARTS = {CODE: "code", ui.DAEMON: "daemon", ui.WEBSERVER: "web"}
 
 
 @pytest.fixture
@@ -44,46 +53,250 @@ def variables(tmp_path: Path) -> dict[str, str]:
     return {"DAGSTER_HOME": str(tmp_path), "SHOPSTREAM_DAGSTER_DIR": str(folder), "CHOSEN": "ours"}
 
 
+@pytest.fixture
+def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def commands(repository: Path, folder: Path, port: int) -> dict[str, list[str]]:
+        ports = dict(zip(PARTS, (*process.free_ports(2), port), strict=True))
+        return {
+            name: [sys.executable, "-c", STAND_IN, file, str(ports[name]), "--port", str(ports[name])]
+            for name, file in PARTS.items()
+        }
+
+    monkeypatch.setattr(ui, "commands", commands)
+    monkeypatch.setattr(ui, "LOOK_SECONDS", 0.05)
+
+
+def found(variables: Mapping[str, str], name: str) -> dict[str, int | str]:
+    """What the stand-in of a part has told of itself."""
+    path = Path(variables["SHOPSTREAM_DAGSTER_DIR"]) / f"{PARTS[name]}.json"
+    until(path.exists)
+    told: dict[str, int | str] = json.loads(path.read_text())
+    return told
+
+
+def lives(pid: int | str) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def until(condition: Callable[[], bool], patience: float = 20) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+class Said(list[str]):
+    """What a user reads. `once(text, act)` acts, in another thread, when it is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acts: dict[str, Callable[[], None]] = {}
+        self.failures: list[BaseException] = []
+
+    def once(self, text: str, act: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                act()
+            except BaseException as failure:
+                self.failures.append(failure)
+                os.kill(os.getpid(), signal.SIGINT)
+                raise
+
+        self.acts[text] = guarded
+
+    def __call__(self, message: str) -> None:
+        self.append(message)
+        for text in [text for text in self.acts if text in message]:
+            threading.Timer(0, self.acts.pop(text)).start()
+
+
+@pytest.fixture
+def said() -> Iterator[Said]:
+    said = Said()
+    yield said
+    assert not said.failures
+
+
+def interrupt() -> None:
+    # The main thread gets it while it waits.
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.usefixtures("_stand_ins")
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_dagster_and_all_its_children(
-    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: signal.Signals
+    variables: dict[str, str], tmp_path: Path, said: Said, which: signal.Signals
 ) -> None:
-    monkeypatch.setattr(ui, "command", lambda repository, port: [sys.executable, "-c", STAND_IN, str(port)])
     # Dagster would let it override the environment.
     (tmp_path / ".env").write_text("CHOSEN=other\n")
-    said: list[str] = []
-
-    def say(message: str) -> None:
-        said.append(message)
-        if "Ctrl-C" in message:
-            # The main thread gets it while it waits.
-            threading.Timer(0, os.kill, (os.getpid(), which)).start()
-
+    said.once("Ctrl-C", lambda: os.kill(os.getpid(), which))
     port = ui.choose_port(None)
     before = signal.getsignal(which)
-    ui.serve(variables, port, say)
+
+    ui.serve(variables, port, said)
+
     assert said == [f"Dagster is at http://127.0.0.1:{port} - Ctrl-C stops it.", "Stopping Dagster."]
-    found = json.loads((tmp_path / "dagster" / "found.json").read_text())
-    assert found["chosen"] == "ours"
-    assert not (Path(found["cwd"]) / ".env").exists()
     assert signal.getsignal(which) is before
-    deadline = time.monotonic() + 5
-    while psutil.pid_exists(found["child"]) and psutil.Process(found["child"]).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    for name in PARTS:
+        told = found(variables, name)
+        assert told["chosen"] == "ours"
+        assert not (Path(str(told["cwd"])) / ".env").exists()
+        until(lambda told=told: not lives(told["pid"]) and not lives(told["child"]))  # type: ignore[misc]
     assert process.port_is_free(port)
 
 
-def test_dagster_ending_by_itself_is_an_error(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ui, "command", lambda repository, port: [sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(StackError, match=r"ended by itself with code 3.*doctor"):
+@pytest.mark.usefixtures("_stand_ins")
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_dies_is_started_again_and_the_rest_with_the_daemons_runs_goes_on(
+    variables: dict[str, str], said: Said, part: str
+) -> None:
+    before: dict[str, dict[str, int | str]] = {}
+
+    def kill() -> None:
+        before.update({name: found(variables, name) for name in PARTS})
+        os.kill(int(before[part]["pid"]), signal.SIGKILL)
+
+    def look() -> None:
+        until(lambda: found(variables, part)["pid"] != before[part]["pid"])
+        for name in PARTS:
+            assert name == part or found(variables, name) == before[name]
+        # A run, where it is the daemon's.
+        assert lives(before[part]["child"]) == (part == ui.DAEMON)
+        interrupt()
+
+    said.once("Ctrl-C", kill)
+    said.once("starting it again", look)
+
+    ui.serve(variables, process.free_ports(1)[0], said)
+
+    assert said[1].startswith(f"{part} ended by SIGKILL: starting it again (restart 1 of at most {RESTARTS} within 10")
+    for name in PARTS:
+        for pid in (before[name]["child"], *(found(variables, name)[what] for what in ("pid", "child"))):
+            until(lambda pid=pid: not lives(pid))  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("_stand_ins")
+def test_a_code_server_whose_code_has_died_behind_it_is_started_again(variables: dict[str, str], said: Said) -> None:
+    before: dict[str, int | str] = {}
+
+    def kill() -> None:
+        before.update(found(variables, CODE))
+        os.kill(int(before["child"]), signal.SIGKILL)
+
+    def look() -> None:
+        until(lambda: found(variables, CODE)["pid"] != before["pid"])
+        interrupt()
+
+    said.once("Ctrl-C", kill)
+    said.once("starting it again", look)
+
+    ui.serve(variables, process.free_ports(1)[0], said)
+
+    assert "the process that it had started is gone" in said[1]
+
+
+@pytest.mark.usefixtures("_stand_ins")
+def test_a_part_that_dies_again_and_again_ends_everything_with_one_line_of_why(
+    variables: dict[str, str], said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "RESTARTS", 2)
+    killed: set[int] = set()
+
+    def kill() -> None:
+        until(lambda: found(variables, ui.DAEMON)["pid"] not in killed)
+        killed.add(int(found(variables, ui.DAEMON)["pid"]))
+        os.kill(int(found(variables, ui.DAEMON)["pid"]), signal.SIGKILL)
+
+    for text in ("Ctrl-C", "restart 1 of", "restart 2 of"):
+        said.once(text, kill)
+
+    with pytest.raises(StackError, match=r"^Running the daemon: it ended 3 times within 10 minutes.*SIGKILL.*doctor"):
+        ui.serve(variables, process.free_ports(1)[0], said)
+
+    assert not [name for name in PARTS if lives(found(variables, name)["pid"])]
+
+
+@pytest.mark.usefixtures("_stand_ins")
+def test_a_service_that_dies_is_started_again_and_the_others_go_on(
+    variables: dict[str, str], said: Said, stack_root: Path
+) -> None:
+    before, env = pids(stack_root, stack.up(stack_root))
+
+    def look() -> None:
+        until(lambda: set(row.state for row in stack.status(stack_root)) == {"up"}, 60)
+        interrupt()
+
+    said.once("Ctrl-C", lambda: os.kill(before["postgres"], signal.SIGKILL))
+    said.once("postgres ended", look)
+
+    ui.serve(variables, process.free_ports(1)[0], said, lambda deaths: stack.revive(deaths, stack_root, said))
+
+    after, now = pids(stack_root, stack.up(stack_root))
+    assert {name for name in after if after[name] != before[name]} == {"postgres"}
+    assert now == env
+    assert "postgres ended without `stack down`" in said[1]
+    assert "postgres.log" in said[1]
+
+
+def pids(root: Path, env: Mapping[str, str]) -> tuple[dict[str, int], Mapping[str, str]]:
+    return {row.service: row.pid for row in stack.status(root) if row.pid}, env
+
+
+@pytest.mark.usefixtures("_stand_ins")
+def test_the_services_that_a_demo_needs_go_on_when_dagster_is_stopped_and_else_are_stopped_with_it(
+    stack_root: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOPSTREAM_HOME", str(stack_root))
+    monkeypatch.setattr(cli, "_say", said)
+    stack.down(stack_root)
+    said.once("Ctrl-C", interrupt)
+    with state.alone(state.home(stack_root), "demo", ""):
+        cli._serve(None)
+    assert said[-1] == "The services are needed by a demo and go on; `shopstream stack down` stops them."
+    assert {row.state for row in stack.status(stack_root)} == {"up"}
+
+    stack.down(stack_root)
+    said.once("Ctrl-C", interrupt)
+    cli._serve(None)
+    assert said[-1] == "The services are stopped; their data is kept."
+    assert {row.state for row in stack.status(stack_root)} == {"down"}
+
+
+def test_services_that_were_stopped_on_purpose_stay_so(stack_root: Path, said: Said) -> None:
+    stack.up(stack_root)
+    stack.down(stack_root)
+    with pytest.raises(StackError, match=r"postgres, aws, snowflake was stopped on purpose.*make up"):
+        stack.revive(Deaths(said), stack_root, said)
+    assert {row.state for row in stack.status(stack_root)} == {"down"}
+
+
+def test_a_part_that_ends_before_the_page_answers_is_an_error(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = {ui.WEBSERVER: [sys.executable, "-c", "raise SystemExit(3)"]}
+    monkeypatch.setattr(ui, "commands", lambda repository, folder, port: failing)
+    with pytest.raises(StackError, match=r"the webserver of Dagster: it ended by itself with code 3.*doctor"):
         ui.serve(variables, 1, print)
 
 
 def test_a_port_asked_for_and_taken_is_refused() -> None:
-
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         with pytest.raises(StackError, match="--port"):
             ui.choose_port(stranger.getsockname()[1])
+
+
+def test_each_code_location_of_the_workspace_has_a_code_server_and_one_that_is_not_understood_is_told(
+    tmp_path: Path,
+) -> None:
+    repository = Path(__file__).resolve().parents[2]
+    made = ui.commands(repository, tmp_path, 1)
+    assert list(made) == ["the code server of shopstream", ui.DAEMON, ui.WEBSERVER]
+    assert "location_name: shopstream" in (tmp_path / "workspace.yaml").read_text()
+
+    (tmp_path / "workspace.yaml").write_text("load_from: [{grpc_server: {port: 1}}]")
+    with pytest.raises(StackError, match=r"workspace.yaml: expected entries python_module.*Correct the file"):
+        ui.code_servers(tmp_path)

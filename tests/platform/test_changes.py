@@ -26,7 +26,7 @@ from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.manifest import manifest_key, read_manifests
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AFTER
-from shopstream_assets.platform.refresh.change_sensor import Cursor, change_sensor
+from shopstream_assets.platform.refresh.change_sensor import LOOKBACK_DAYS, Cursor, change_sensor, look_for_changes
 from shopstream_assets.platform.refresh.changes import (
     Days,
     Found,
@@ -465,6 +465,21 @@ def test_dagster_takes_a_run_and_a_backfill_from_the_sensor(
         context = dg.build_sensor_context(instance=instance, definitions=graph)
         (request,) = sensor.evaluate_tick(context).run_requests or []
         assert request.requires_backfill_daemon() == is_backfill
+
+
+def test_an_old_day_that_is_missing_is_asked_for_by_the_audit_and_again_later_and_later(
+    services: Services, shop: Shop
+) -> None:
+    everything = window(LOOKBACK_DAYS + 3)
+    hour = dt.timedelta(hours=1)
+    asked = []
+    for hours in range(12):
+        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, everything, NOW + hour * hours, set)
+        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
+        if day(LOOKBACK_DAYS + 1) in found.changes:
+            asked.append(hours)
+
+    assert asked == [0, 1, 2, 3, 5, 8]
 
 
 def test_a_source_that_is_down_gives_a_reason_to_skip_and_forgets_nothing(

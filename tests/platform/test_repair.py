@@ -13,6 +13,9 @@ from shopstream_assets.platform.declare.partitions import ONE_DAY, daily, ranges
 from shopstream_assets.platform.operate.failed_runs import failed_runs
 from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, Days, commands, days_by_asset
 from shopstream_assets.platform.operate.repair_page import COMMANDS_SHOWN, days_to_repair, markdown, repair_sensor
+from shopstream_assets.platform.operate.repair_requests import Memory, due
+from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AFTER
+from shopstream_assets.platform.refresh.run_requests import SPAN_TAGS
 
 NOW = dt.datetime.now(dt.UTC)
 START = NOW.date() - ONE_DAY * 4
@@ -20,6 +23,7 @@ DAYS = [str(START + ONE_DAY * n) for n in range(4)]
 ORDERS, MART = dg.AssetKey(["shop", "lake", "orders"]), dg.AssetKey(["shop", "marts", "mart"])
 SHOP = Domain("shop", (), simulator=lambda _: pytest.fail("nothing is simulated"))
 PAGE = days_to_repair(SHOP)
+ATTEMPTS = 2
 breaks: set[str] = set()
 
 
@@ -30,7 +34,9 @@ def orders(context: dg.AssetExecutionContext) -> None:
 
 
 @dg.asset(key=MART, partitions_def=daily(START), deps=[ORDERS])
-def mart() -> None: ...
+def mart() -> None:
+    if "mart" in breaks:
+        raise RuntimeError("the warehouse is down")
 
 
 @dg.asset(key=["other", "lake", "orders"], partitions_def=daily(START))
@@ -42,8 +48,15 @@ def adds_up() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed="check" not in breaks, description="the sums differ")
 
 
+@dg.asset_check(asset=ORDERS, blocking=True)
+def counts() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed="orders check" not in breaks)
+
+
 DEFS = dg.Definitions(
-    assets=[orders, mart, of_another_domain, PAGE], asset_checks=[adds_up], sensors=[repair_sensor(SHOP)]
+    assets=[orders, mart, of_another_domain, PAGE],
+    asset_checks=[adds_up, counts],
+    sensors=[repair_sensor(SHOP, ATTEMPTS)],
 )
 
 
@@ -65,6 +78,133 @@ def look(instance: dg.DagsterInstance, cursor: str | None = None) -> tuple[list[
     assert not found.run_requests
     events = [event for event in found.asset_events if isinstance(event, dg.AssetMaterialization)]
     return events, found.cursor or cursor
+
+
+class Watch:
+    """The sensor over several looks, with as much time between them as a test says."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance, self.cursor, self.told = instance, "", ""
+
+    def look(self) -> dict[str, set[str]]:
+        """What a look asks for: day -> assets."""
+        context = dg.build_sensor_context(self.instance, cursor=self.cursor, repository_def=DEFS.get_repository_def())
+        found = DEFS.resolve_sensor_def("shop_days_to_repair").evaluate_tick(context)
+        self.cursor = found.cursor or self.cursor
+        for event in found.asset_events:
+            assert isinstance(event, dg.AssetMaterialization)
+            self.told = str(event.metadata["days_to_repair"].value)
+        asked: dict[str, set[str]] = {}
+        for request in found.run_requests or []:
+            assert request.asset_selection
+            assert request.tags["shopstream/asked_by"] == "repair"
+            first, last = (request.partition_key or request.tags[tag] for tag in SPAN_TAGS)
+            for day in DAYS[DAYS.index(first) : DAYS.index(last) + 1]:
+                asked.setdefault(day, set()).update(key.path[-1] for key in request.asset_selection)
+        return asked
+
+    def wait(self, times: float = 1) -> None:
+        """Let `times` the time pass after which what stands on the list is asked for."""
+        memory = Memory.model_validate_json(self.cursor)
+        for days in memory.asked.values():
+            for asked in days.values():
+                asked.at -= times * ASK_AGAIN_AFTER
+        self.cursor = memory.model_dump_json()
+
+
+def test_what_stands_on_the_list_for_a_while_without_a_run_is_asked_for_with_what_follows(
+    instance: dg.DagsterInstance,
+) -> None:
+    breaks.add(DAYS[2])
+    build(instance, *DAYS[:3])
+    watch = Watch(instance)
+
+    assert watch.look() == {}
+    assert watch.look() == {}
+    watch.wait()
+    # Failed and missing ones; of the last day both, of what nobody has begun (the other domain) nothing.
+    assert watch.look() == {DAYS[2]: {"orders", "mart"}, DAYS[3]: {"orders", "mart"}}
+    assert watch.look() == {}
+
+
+def test_a_day_that_always_fails_is_asked_for_as_often_as_allowed_and_then_left_to_people(
+    instance: dg.DagsterInstance,
+) -> None:
+    breaks.add(DAYS[1])
+    build(instance, *DAYS)
+    watch = Watch(instance)
+    watch.look()
+    for attempt in range(ATTEMPTS):
+        watch.wait(2**attempt)
+        assert watch.look() == {DAYS[1]: {"orders", "mart"}}
+        build(instance, DAYS[1])
+        assert watch.look() == {}
+    assert "Left to you" in watch.told
+    assert f"- shop/lake/orders: {DAYS[1]}" in watch.told
+
+    watch.wait(1000)
+    assert watch.look() == {}
+
+    breaks.clear()
+    build(instance, DAYS[1])
+    assert watch.look() == {}
+    assert watch.told == NOTHING_TO_REPAIR
+    breaks.add(DAYS[1])
+    build(instance, DAYS[1])
+    watch.look()
+    watch.wait()
+    assert watch.look() == {DAYS[1]: {"orders", "mart"}}
+
+
+def test_a_day_that_a_run_is_on_waits_and_after_its_end_as_long_as_before(instance: dg.DagsterInstance) -> None:
+    breaks.add(DAYS[1])
+    build(instance, *DAYS)
+    watch = Watch(instance)
+    watch.look()
+    run = instance.create_run_for_job(
+        DEFS.resolve_implicit_global_asset_job_def(),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": DAYS[1]},
+        asset_selection=frozenset({MART}),
+    )
+    watch.wait()
+    assert watch.look() == {}
+    watch.wait()
+    instance.report_run_canceled(run)
+    assert watch.look() == {}
+    watch.wait()
+    assert watch.look() == {DAYS[1]: {"orders", "mart"}}
+
+
+def test_where_a_blocking_check_above_failed_its_asset_is_repaired_too(instance: dg.DagsterInstance) -> None:
+    build(instance, *DAYS)
+    breaks.add("mart")
+    breaks.add("orders check")
+    run_of_a_backfill(instance, DAYS[1])
+    watch = Watch(instance)
+    watch.look()
+    watch.wait()
+    assert watch.look() == {DAYS[1]: {"orders", "mart"}}
+
+
+def test_with_a_budget_of_nothing_nothing_is_asked_for(instance: dg.DagsterInstance) -> None:
+    memory = Memory()
+    found = {ORDERS: Days(materialized=[], failed=DAYS[:1], running=[], missing=DAYS[1:])}
+    later = NOW + 2 * ASK_AGAIN_AFTER
+    assert not due(found, memory, (), (), NOW, 0)
+    assert not due(found, memory, (), (), later, 0)
+    assert not memory.is_due(later, 0)
+    assert memory.given_up(0) == {}
+    assert due(found, memory, (), (), later, 1)
+
+
+def test_what_is_remembered_stays_small(instance: dg.DagsterInstance) -> None:
+    days = [str(START - ONE_DAY * n) for n in range(1000, 0, -1)]
+    memory = Memory()
+    due({ORDERS: Days(materialized=[], failed=days, running=[], missing=[])}, memory, (), (), NOW, 2)
+    packed = memory.model_dump_json()
+    assert len(packed) < 300
+    assert Memory.model_validate_json(packed) == memory
 
 
 def page(events: list[dg.AssetMaterialization]) -> str:
@@ -169,6 +309,18 @@ def test_a_run_that_failed_at_a_check_after_all_days_were_there_is_told_until_a_
     assert run_of_a_backfill(instance, DAYS[2])
     assert failed_runs(instance, dt.datetime.now(dt.UTC), "shop") == []
     assert page(look(instance, cursor)[0]) == NOTHING_TO_REPAIR
+
+
+def test_of_a_step_whose_retries_are_used_up_the_cause_is_told(instance: dg.DagsterInstance) -> None:
+    @dg.asset(key=ORDERS, partitions_def=daily(START), retry_policy=dg.RetryPolicy(max_retries=1))
+    def tried_again() -> None:
+        raise dg.Failure("the warehouse did not answer", allow_retries=True)
+
+    dg.materialize([tried_again], instance=instance, partition_key=DAYS[1], raise_on_error=False)
+
+    (failed,) = failed_runs(instance, dt.datetime.now(dt.UTC), "shop")
+    assert "the warehouse did not answer" in failed.why
+    assert "max_retries" not in failed.why
 
 
 def test_a_run_of_another_domain_or_without_days_is_no_matter_of_this_one(instance: dg.DagsterInstance) -> None:

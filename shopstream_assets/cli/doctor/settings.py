@@ -173,6 +173,7 @@ def settings_of(domain: Domain) -> list[_Setting]:
         _Setting(domain.variable("START_DATE"), not domain.start_date, _day, default=str(domain.start_date or "")),
         _Setting(domain.variable("SCALE"), False, _positive, default="1"),
         _Setting(domain.variable("SEED"), False, _whole, default="42"),
+        _Setting(domain.variable("REPAIR_ATTEMPTS"), False, _whole, default="2"),
         _Setting(domain.variable("POSTGRES_DSN"), True, _source_dsn),
         _Setting(domain.variable("POSTGRES_SCHEMA"), True, _anything),
         _Setting("AWS_ENDPOINT_URL", False, _endpoint, default="AWS itself"),
@@ -192,4 +193,10 @@ def settings_of(domain: Domain) -> list[_Setting]:
         _Setting("SHOPSTREAM_DAGSTER_POSTGRES_URL", True, _dagster_url),
         _Setting("SHOPSTREAM_DAGSTER_DIR", True, _writable_folder),
         _Setting("DAGSTER_EVENT_BATCH_SIZE", False, _whole, default="event rows are written one by one, slowly"),
+        _Setting(
+            "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR",
+            False,
+            _anything,
+            default="a backfill fails, and cancels its runs, when the code server is gone while it looks",
+        ),
     ]

@@ -21,6 +21,10 @@ class TableLocks:
         self._changed = threading.Condition()
         self._held: dict[str, dict[Hashable, bool]] = {}  # table -> owner -> exclusive
         self._waiting: dict[Hashable, tuple[str, bool]] = {}
+        # Commits are numbered: each table's newest, and the last one that each open snapshot is sure to see.
+        self._commits = 0
+        self._committed: dict[str, int] = {}
+        self._snapshots: dict[Hashable, int] = {}
 
     def acquire(
         self, owner: Hashable, table: str, exclusive: bool, timeout: float, cancelled: Callable[[], bool]
@@ -48,13 +52,38 @@ class TableLocks:
             holders = self._held.setdefault(table, {})
             holders[owner] = exclusive or holders.get(owner, False)
 
-    def release(self, owner: Hashable) -> None:
-        """Give back every lock of `owner`."""
+    def takes_snapshot(self, owner: Hashable) -> None:
+        """Say that what `owner` sees from now on, until it releases its locks, is what was committed before."""
         with self._changed:
+            self._snapshots[owner] = self._commits
+
+    def refuse_if_changed(self, owner: Hashable, table: str) -> None:
+        """Raise SnowflakeError 625 where another has changed the table since `owner` took its snapshot.
+
+        An update would pass over the rows that it does not see.
+        """
+        with self._changed:
+            if self._committed.get(table, 0) > self._snapshots.get(owner, self._commits):
+                raise SnowflakeError(
+                    625,
+                    "57014",
+                    f"Another transaction has changed table '{table}' since the first write of this one. (Snowflake "
+                    "would go on from there; the local Snowflake cannot.) Run the whole again.",
+                )
+
+    def release(self, owner: Hashable, committed: bool = False) -> None:
+        """Give back every lock of `owner`; `committed`: what it wrote can be seen."""
+        with self._changed:
+            self._snapshots.pop(owner, None)
+            self._commits += committed
             for table in [table for table, holders in self._held.items() if owner in holders]:
+                if committed:
+                    self._committed[table] = self._commits
                 del self._held[table][owner]
                 if not self._held[table]:
                     del self._held[table]
+            oldest = min(self._snapshots.values(), default=self._commits)
+            self._committed = {table: number for table, number in self._committed.items() if number > oldest}
             self._changed.notify_all()
 
     def _blockers(self, owner: Hashable, table: str, exclusive: bool) -> list[Hashable]:

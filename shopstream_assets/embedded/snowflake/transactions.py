@@ -4,6 +4,7 @@ What differs, and how it is bridged:
 
 - Snowflake reads committed data statement by statement, DuckDB freezes a snapshot at its BEGIN. So DuckDB's
   BEGIN is put off until the first write has its table lock: what the transaction changes is then up to date.
+  A later write to another table is refused where others have changed that table meanwhile: it would miss rows.
 - Snowflake commits an open transaction before any DDL. So do we.
 - After a failed statement Snowflake keeps the transaction, DuckDB loses it, and reports a later COMMIT as done.
   Here the transaction is rolled back at once and everything but ROLLBACK fails, COMMIT included.
@@ -106,15 +107,17 @@ class Transactions:
         Raises:
             SnowflakeError: when an earlier statement's failure has already rolled it back.
         """
+        committed = False
         try:
             self._refuse_if_lost()
             if self._state is _State.ACTIVE:
                 self._duck.commit()
+                committed = True
         except duckdb.Error:
             self._undo()
             raise
         finally:
-            self._end()
+            self._end(committed)
 
     def commit_open(self) -> None:
         """What DDL does first, on Snowflake as here."""
@@ -154,9 +157,13 @@ class Transactions:
                 yield
             return
         if self._state is not _State.ACTIVE:
+            self._locks.takes_snapshot(self)
             self._duck.begin()
             self._state = _State.ACTIVE
         with self._losing_on_error(), self._cancellable():
+            for target in targets:
+                if target.exclusive:
+                    self._locks.refuse_if_changed(self, target.name)
             yield
         self._writes += 1
 
@@ -172,17 +179,19 @@ class Transactions:
 
     @contextmanager
     def _standing_alone(self) -> Iterator[None]:
+        committed = False
         try:
             self._duck.begin()
             try:
                 with self._cancellable():
                     yield
                 self._duck.commit()
+                committed = True
             except BaseException:
                 self._undo()
                 raise
         finally:
-            self._locks.release(self)
+            self._locks.release(self, committed)
 
     @contextmanager
     def _losing_on_error(self) -> Iterator[None]:
@@ -214,6 +223,6 @@ class Transactions:
             if "no transaction is active" not in str(error):
                 raise
 
-    def _end(self) -> None:
+    def _end(self, committed: bool = False) -> None:
         self._state, self._reason, self._writes = _State.IDLE, "", 0
-        self._locks.release(self)
+        self._locks.release(self, committed)

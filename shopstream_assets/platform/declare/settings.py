@@ -27,7 +27,8 @@ class DomainSettings(BaseModel):
     """What a domain is told by its environment.
 
     `source_mode`: `simulated` plays a store into Postgres, `live` only reads the user's own tables.
-    `start_date`: first partition (UTC day). `scale` and `seed` shape the simulated store only.
+    `start_date`: first partition (UTC day). `scale` and `seed` shape the simulated store only. `repair_attempts`: how
+    often a failed or missing day of an asset is asked for by itself before it is left to people; 0: never.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +37,7 @@ class DomainSettings(BaseModel):
     start_date: dt.date
     scale: float = Field(default=1.0, gt=0)
     seed: int = Field(default=42, ge=0)
+    repair_attempts: int = Field(default=2, ge=0)
 
 
 def domain_settings(domain: Domain, environment: Mapping[str, str] = os.environ) -> DomainSettings:

@@ -62,15 +62,24 @@ def failed_runs(instance: dg.DagsterInstance, now: dt.datetime, domain: str | No
 
 
 def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, days: Sequence[str]) -> FailedRun:
-    told = [
-        event.dagster_event.step_failure_data.error.message
-        for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-        if event.dagster_event and event.dagster_event.step_failure_data.error
-    ]
+    told = [message for _, message in step_failures(instance, run.run_id)]
     ended = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     words = told[-1] if told else next((event.message for event in ended), "")
     why = " ".join(cause(words))
     return FailedRun(run.run_id, run.job_name, days[0], days[-1], run.tags.get(BACKFILL_TAG), why)
+
+
+def step_failures(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[str, str]]:
+    """The failed steps of a run, in order, and what each says."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.dagster_event
+        if event is None or event.step_failure_data.error is None:
+            continue
+        error = event.step_failure_data.error
+        # "Exceeded max_retries of 2": what happened is beneath it.
+        while (error.cls_name or "").startswith("RetryRequested") and error.cause is not None:
+            error = error.cause
+        yield event.step_key or "", error.message.strip()
 
 
 def _planned(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.AssetKey]:

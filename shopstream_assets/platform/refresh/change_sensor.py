@@ -151,7 +151,8 @@ def look_for_changes(
                     compare=look_back,
                 )
                 if audit and first > everything.first:
-                    days |= missing_days(store, table, Window(everything.first, first)) - set(taken())
+                    missing = missing_days(store, table, Window(everything.first, first))
+                    days |= memory.ask_for_missing(missing, taken() if missing else (), now)
                 found.add(table, days)
                 # What was asked for is looked at again until the lake has it.
                 state = "" if any(day in memory.asked for day in window.days) else state

@@ -45,6 +45,8 @@ COMPARE_ROWS = 1_000_000
 # lock or a statement that took too long.
 OF_THE_TABLE = ("42", "22", "55", "57014")
 NO_SUCH_TABLE = "42P01"
+# What an old day looks like that the lake does not have.
+MISSING = "missing"
 # Characters of a digest.
 DIGEST = 8
 
@@ -55,11 +57,13 @@ Days = dict[dt.date, set[str]]
 class TableMemory(BaseModel):
     """What is remembered of a table: how its days looked when they were equal to the lake, and what was asked for.
 
-    `probe` and `looked_back`: what `probe` said at the last look, and at the last long one.
+    `probe` and `looked_back`: what `probe` said at the last look, and at the last long one. `missing`: what the audit
+    asked for beyond the days that other looks see.
     """
 
     settled: dict[dt.date, str] = {}
     asked: dict[dt.date, Asked] = {}
+    missing: dict[dt.date, Asked] = {}
     probe: str = ""
     looked_back: str = ""
 
@@ -82,6 +86,19 @@ class TableMemory(BaseModel):
         return {
             dt.date.fromisoformat(first) + ONE_DAY * n: part for n, part in enumerate(parts) if part != "-" * DIGEST
         }
+
+    def ask_for_missing(self, days: Collection[dt.date], taken: Collection[dt.date], now: dt.datetime) -> set[dt.date]:
+        """Those of the missing days to ask for now: not what a run is on, nor what was asked for lately."""
+        before, self.missing = self.missing, {}
+        due = set()
+        for day in days:
+            asked = before.get(day)
+            if day not in taken and not (asked and asked.waits(MISSING, now)):
+                asked = Asked.after(asked, MISSING, now)
+                due.add(day)
+            if asked:
+                self.missing[day] = asked
+        return due
 
     def forget_before(self, day: dt.date) -> None:
         """Drop days that no tick looks at any more."""

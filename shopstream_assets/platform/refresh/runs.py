@@ -27,6 +27,12 @@ def under_way(instance: dg.DagsterInstance, keys: Set[dg.AssetKey]) -> set[dg.As
             found |= run.asset_selection & keys
         elif not run.asset_check_selection:
             found |= keys
+    return found | in_backfills(instance, keys)
+
+
+def in_backfills(instance: dg.DagsterInstance, keys: Set[dg.AssetKey]) -> set[dg.AssetKey]:
+    """Those of the assets that an unfinished backfill is on, whatever its runs do at the moment."""
+    found: set[dg.AssetKey] = set()
     for backfill in instance.get_backfills(filters=UNFINISHED_BACKFILLS):
         found |= set(backfill.asset_selection or ()) & keys
     return found

@@ -70,3 +70,30 @@ def test_a_deadlock_is_told_at_once() -> None:
             locks.acquire("b", "T", True, 20, never)
         locks.release("b")
         waiting.result(timeout=10)
+
+
+def test_a_table_that_another_has_changed_since_the_snapshot_is_refused_until_the_next_one() -> None:
+    locks = TableLocks()
+    locks.takes_snapshot("a")
+    locks.acquire("b", "T", True, 0, never)
+    locks.acquire("b", "U", True, 0, never)
+    locks.release("b", committed=True)
+    with pytest.raises(SnowflakeError, match="changed table 'T'") as refused:
+        locks.refuse_if_changed("a", "T")
+    assert refused.value.errno == 625
+    locks.refuse_if_changed("a", "V")
+    locks.release("a")
+    locks.takes_snapshot("a")
+    locks.refuse_if_changed("a", "T")
+
+
+def test_what_was_rolled_back_has_changed_nothing_and_nothing_is_remembered_for_nobody() -> None:
+    locks = TableLocks()
+    locks.takes_snapshot("a")
+    locks.acquire("b", "T", True, 0, never)
+    locks.release("b")
+    locks.refuse_if_changed("a", "T")
+    locks.acquire("b", "T", True, 0, never)
+    locks.release("b", committed=True)
+    locks.release("a")
+    assert locks._committed == {}

@@ -1,0 +1,151 @@
+"""Processes in the foreground that are started again when they die, at most so often; what else runs is left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shopstream_assets.embedded.errors import StackError
+
+if TYPE_CHECKING:
+    import psutil
+
+RESTARTS = 5
+WITHIN_SECONDS = 600
+STOP_SECONDS = 30
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Deaths:
+    """How often what has died lately, and whether that is still worth another start."""
+
+    say: Say
+    lately: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+
+    def count(self, name: str, how: str, advice: str) -> None:
+        """Take note of a death and say that a restart follows.
+
+        Raises StackError, with `advice`, where there were RESTARTS restarts within WITHIN_SECONDS already.
+        """
+        now = time.monotonic()
+        deaths = self.lately[name]
+        deaths.append(now)
+        while now - deaths[0] > WITHIN_SECONDS:
+            deaths.popleft()
+        if len(deaths) > RESTARTS:
+            raise StackError(
+                f"Running {name}: it ended {len(deaths)} times within {WITHIN_SECONDS // 60} minutes, the last time "
+                f"{how}. What was stored is intact. {advice}"
+            )
+        self.say(
+            f"{name} ended {how}: starting it again (restart {len(deaths)} of at most {RESTARTS} within "
+            f"{WITHIN_SECONDS // 60} minutes); everything else goes on."
+        )
+
+
+@dataclass
+class Processes:
+    """Named processes, each in a session of its own.
+
+    `kept` names those whose children go on when they die alone, `hollow` those that are worth nothing without a child.
+    """
+
+    commands: Mapping[str, Sequence[str]]
+    environment: Mapping[str, str]
+    folder: Path
+    kept: frozenset[str] = frozenset()
+    hollow: frozenset[str] = frozenset()
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    orphans: list[psutil.Process] = field(default_factory=list)
+    children: dict[str, list[psutil.Process]] = field(default_factory=dict)
+
+    def start(self, name: str) -> None:
+        """Start one, or start it again: then what it had started is killed, unless that is kept until the end."""
+        if name in self.running:
+            if name in self.kept:
+                self.orphans += _members(self.running[name].pid)
+            else:
+                _kill_group(self.running[name].pid)
+                self.running[name].wait()
+        self.children.pop(name, None)
+        self.running[name] = subprocess.Popen(
+            list(self.commands[name]), env=dict(self.environment), cwd=self.folder, start_new_session=True
+        )
+
+    def ended(self) -> dict[str, str]:
+        """Those that have ended, and how."""
+        codes = {name: process.poll() for name, process in self.running.items()}
+        found = {name: told(code) for name, code in codes.items() if code is not None}
+        for name in self.hollow - found.keys():
+            if name in self.running and self._lost_its_children(name):
+                found[name] = "as good as (the process that it had started is gone)"
+        return found
+
+    def _lost_its_children(self, name: str) -> bool:
+        """Whether one that had children has none any more. They are looked for, which costs, when those known die."""
+        import psutil
+
+        before = self.children.get(name, [])
+        if any(_lives(child) for child in before):
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.running[name].pid).children()
+            self.children[name] = [child for child in children if _lives(child)]
+        return bool(before) and not self.children[name]
+
+    def stop(self) -> None:
+        """Ask once, insist twice, and leave nothing behind; a Ctrl-C meanwhile insists at once."""
+        for which, patience in ((signal.SIGINT, STOP_SECONDS), (signal.SIGTERM, STOP_SECONDS / 3)):
+            alive = [process for process in self.running.values() if process.poll() is None]
+            for process in alive:
+                process.send_signal(which)
+            deadline = time.monotonic() + patience
+            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                for process in alive:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        # The groups, not the processes: a code server or a run left behind would keep its port and its memory.
+        for process in self.running.values():
+            _kill_group(process.pid)
+            process.wait()
+        for orphan in self.orphans:
+            if orphan.is_running():
+                orphan.kill()
+
+
+def told(code: int) -> str:
+    """An exit code in words."""
+    return f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+
+
+def _lives(process: psutil.Process) -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _members(group: int) -> list[psutil.Process]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group:
+                found.append(process)
+    return found
+
+
+def _kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
