@@ -211,7 +211,7 @@ SEARCH_QUERIES = SourceTable(
     columns=(
         Column("id", BIGINT, "Identifier of the search."),
         USER,
-        Column("query", TEXT, "What the user typed.", pii=True),
+        Column("query", TEXT, "What the user typed."),
         Column("results_count", INTEGER, "Titles found.", minimum=0),
         Column("clicked_content_id", BIGINT, "Title opened, if any.", nullable=True, references="content.id"),
         Column("occurred_at", TIMESTAMP, "When it happened (UTC); its day is the row's partition."),

@@ -1,0 +1,196 @@
+"""What the models say of a small service, held against its own Postgres: after a backfill and then a refresh."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+from streaming_road import Road, day, days
+
+# The days at whose ends the service is looked at; the first look takes all days before it.
+LOOKS = (31, 45)
+PLAYED = LOOKS[-1]
+MODELS = (
+    "CORE.DIM_USERS",
+    "CORE.DIM_CONTENT",
+    "CORE.FACT_VIEWING_SESSIONS",
+    "CORE.FACT_EPISODE_VIEWING",
+    "CORE.FACT_RATINGS",
+    "CORE.FACT_SUBSCRIPTION_EVENTS",
+    "CORE.FACT_SEARCHES",
+    "MARTS.MART_CONTENT_PERFORMANCE",
+    "MARTS.MART_VIEWING_BY_COUNTRY",
+    "MARTS.MART_SUBSCRIPTION_DYNAMICS",
+    "MARTS.MART_DAILY_ENGAGEMENT",
+    "MARTS.MART_STREAMING_QUALITY",
+    "MARTS.MART_SEARCH_EFFECTIVENESS",
+)
+FOREVER = dt.datetime(9999, 12, 31)
+
+
+@pytest.fixture(scope="module")
+def service(road: Road) -> Road:
+    """Backfilled and built whole with all tests; then refreshed by what has happened since."""
+    road.play(days(0, LOOKS[0]))
+    road.stage(days(0, LOOKS[0]))
+    road.dbt("build")
+    for first, end in pairwise(LOOKS):
+        road.refresh(days(first, end))
+    return road
+
+
+def test_engagement_is_what_postgres_counts(service: Road) -> None:
+    found = {
+        row["viewing_date"]: (
+            row["sessions"],
+            row["watched_seconds"],
+            row["daily_active_users"],
+            row["weekly_active_users"],
+            row["monthly_active_users"],
+        )
+        for row in service.records("MARTS.MART_DAILY_ENGAGEMENT")
+    }
+    counted = service.postgres(
+        """
+        select d.day, count(*), sum(s.duration_seconds), count(distinct s.user_id),
+               (select count(distinct w.user_id) from viewing_sessions w
+                where w.started_at::date between d.day - 6 and d.day),
+               (select count(distinct m.user_id) from viewing_sessions m
+                where m.started_at::date between d.day - 29 and d.day)
+        from (select distinct started_at::date as day from viewing_sessions) d
+        join viewing_sessions s on s.started_at::date = d.day
+        group by d.day
+        """
+    )
+    assert found == {row[0]: row[1:] for row in counted}
+    assert len(found) >= PLAYED - 2
+
+
+def test_recurring_revenue_and_subscribers_are_what_postgres_counts(service: Road) -> None:
+    found: dict[dt.date, tuple[Decimal, int]] = {}
+    for row in service.records("MARTS.MART_SUBSCRIPTION_DYNAMICS"):
+        mrr, subscribers = found.get(row["event_date"], (Decimal(0), 0))
+        found[row["event_date"]] = mrr + row["mrr"], subscribers + row["subscribers_at_end"]
+    counted = service.postgres(
+        """
+        select d.day, sum(now.amount), count(*) filter (where now.to_plan is not null)
+        from (select distinct occurred_at::date as day from subscription_events) d
+        cross join lateral (
+            select distinct on (user_id) amount, to_plan from subscription_events
+            where occurred_at::date <= d.day order by user_id, occurred_at desc, id desc
+        ) as now
+        group by d.day
+        """
+    )
+    assert found == {row[0]: row[1:] for row in counted}
+    assert max(mrr for mrr, _ in found.values()) > 500
+
+
+def test_a_days_revenue_begins_with_what_the_day_before_ended_with(service: Road) -> None:
+    sums = service.query(
+        "select event_date, sum(mrr_at_start), sum(mrr), sum(subscribers_at_start), sum(subscribers_at_end) "
+        "from STREAMVISION_WH.MARTS.MART_SUBSCRIPTION_DYNAMICS group by event_date order by event_date"
+    )
+    assert [row[1] for row in sums[1:]] == [row[2] for row in sums[:-1]]
+    assert [row[3] for row in sums[1:]] == [row[4] for row in sums[:-1]]
+
+
+def test_the_current_version_of_every_user_is_the_row_in_postgres(service: Road) -> None:
+    current = service.query(
+        "select user_id, country, subscription_plan, is_active, updated_at from STREAMVISION_WH.CORE.DIM_USERS "
+        "where is_current"
+    )
+    users = service.postgres(
+        "select id, country, subscription_plan, is_active, updated_at at time zone 'UTC' from users"
+    )
+    assert sorted(current) == sorted(users)
+
+
+def test_what_users_were_on_each_day_seen_stays_in_their_history(service: Road) -> None:
+    versions = service.records("CORE.DIM_USERS")
+    changed = {row["user_id"] for row in versions if row["version_number"] > 1}
+    assert len(changed) >= 3
+    for number in LOOKS:
+        # As the simulator has the state at the end of a day, which is when the day was extracted.
+        end = dt.datetime.combine(day(number), dt.time())
+        seen = service.simulator.changes("users", day(0), day(number)).to_pylist()
+        was = {
+            row["user_id"]: (row["subscription_plan"], row["country"])
+            for row in versions
+            if row["valid_from"] < end <= row["valid_to"]
+        }
+        assert was == {row["id"]: (row["subscription_plan"], row["country"]) for row in seen}, number
+
+
+def test_lists_of_the_catalogue_arrive_in_the_dimension(service: Road) -> None:
+    found = {
+        id: (*told, json.loads(tags))
+        for id, *told, tags in service.query(
+            "select content_id, country_count, tag_count, is_available_everywhere, tags "
+            "from STREAMVISION_WH.CORE.DIM_CONTENT"
+        )
+    }
+    source = service.postgres(
+        "select id, cardinality(available_countries), cardinality(tags), available_countries is null, tags from content"
+    )
+    assert found == {row[0]: row[1:] for row in source}
+    assert {row[2] for row in source} >= {0, 1, 2, 3, 4}
+
+
+def test_titles_resolutions_countries_and_terms_add_up_to_the_source(service: Road) -> None:
+    [(sessions, seconds, stalls)] = service.postgres(
+        "select count(*), sum(duration_seconds), sum(buffering_events) from viewing_sessions"
+    )
+    for mart in ("MART_CONTENT_PERFORMANCE", "MART_VIEWING_BY_COUNTRY", "MART_STREAMING_QUALITY"):
+        assert service.query(f"select sum(sessions), sum(watched_seconds) from STREAMVISION_WH.MARTS.{mart}") == [
+            (sessions, seconds)
+        ]
+    assert service.query("select sum(buffering_events) from STREAMVISION_WH.MARTS.MART_STREAMING_QUALITY") == [
+        (stalls,)
+    ]
+    assert service.query(
+        "select sum(ratings), sum(rating_sum) from STREAMVISION_WH.MARTS.MART_CONTENT_PERFORMANCE"
+    ) == service.postgres("select count(*), sum(rating) from ratings")
+    assert service.query(
+        "select sum(searches), sum(searches_with_click), sum(searches_without_results) "
+        "from STREAMVISION_WH.MARTS.MART_SEARCH_EFFECTIVENESS"
+    ) == service.postgres(
+        "select count(*), count(clicked_content_id), count(*) filter (where results_count = 0) from search_queries"
+    )
+
+
+def test_what_the_source_takes_back_leaves_history_facts_and_marts(service: Road) -> None:
+    [(user, event, date)] = service.postgres(
+        "select user_id, id, occurred_at::date from subscription_events e where event_type = 'new' and not exists "
+        "(select from subscription_events o where o.user_id = e.user_id and o.id <> e.id) "
+        f"and occurred_at < '{day(LOOKS[0])}' order by id desc limit 1"
+    )
+    [(session, viewed)] = service.postgres(
+        "select id, started_at::date from viewing_sessions where ended_at::date = started_at::date order by id limit 1"
+    )
+    service.postgres(f"delete from subscription_events where id = {event} returning 1")
+    service.postgres(f"delete from episode_viewing where session_id = {session} returning 1")
+    service.postgres(f"delete from viewing_sessions where id = {session} returning 1")
+    service.postgres(f"delete from users where id = {user} returning 1")
+    everything = days(0, PLAYED)
+    service.stage(everything, "subscription_events", "viewing_sessions", "users", "episode_viewing")
+    service.dbt("run", "--select", "tag:partitioned", window=everything)
+
+    test_recurring_revenue_and_subscribers_are_what_postgres_counts(service)
+    test_engagement_is_what_postgres_counts(service)
+    test_the_current_version_of_every_user_is_the_row_in_postgres(service)
+    [version] = [row for row in service.records("CORE.DIM_USERS") if row["user_id"] == user]
+    assert not version["is_current"]
+    assert version["valid_to"] < FOREVER
+    assert {date, viewed} <= {day(number) for number in range(PLAYED)}
+
+
+def test_refreshed_step_by_step_the_models_are_what_a_full_refresh_makes(service: Road) -> None:
+    refreshed = {model: service.rows(model) for model in MODELS}
+    service.dbt("run", "--full-refresh", "--select", "tag:partitioned")
+    for model in MODELS:
+        assert service.rows(model) == refreshed[model], model
+        assert refreshed[model], model
