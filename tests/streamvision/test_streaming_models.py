@@ -8,7 +8,12 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from streaming_road import Road, day, days
+from streaming_road import START, Road, day, days
+
+from shopstream_assets.domains.streamvision.checks import SUBJECTS, VIEWING
+from shopstream_assets.platform.comparison import Comparison, Subject, compare
+from shopstream_assets.platform.comparison_checks import told
+from shopstream_assets.platform.partitions import Window
 
 # The days at whose ends the service is looked at; the first look takes all days before it.
 LOOKS = (31, 45)
@@ -194,3 +199,60 @@ def test_refreshed_step_by_step_the_models_are_what_a_full_refresh_makes(service
     for model in MODELS:
         assert service.rows(model) == refreshed[model], model
         assert refreshed[model], model
+
+
+@pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.mart)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    found: Subject = request.param
+    return found
+
+
+def compared(service: Road, subject: Subject, window: Window | None = None) -> Comparison:
+    services = service.services
+    return compare(subject, services.source, services.store, services.warehouse, START, window)
+
+
+def test_the_check_finds_every_day_of_the_mart_as_postgres_has_it(service: Road, subject: Subject) -> None:
+    everything = compared(service, subject)
+    assert not everything.faults
+    assert not everything.moving
+    assert everything.source == everything.mart
+    assert len(everything.mart) > 15
+    some = compared(service, subject, days(20, 23))
+    assert some.source == some.mart == {d: f for d, f in everything.mart.items() if day(19) <= d < day(23)}
+
+
+def test_the_check_tells_a_mart_that_is_wrong_from_a_source_that_has_moved_on(service: Road) -> None:
+    wrong, moved = day(20), day(22)
+    mart = "STREAMVISION_WH.MARTS.MART_DAILY_ENGAGEMENT"
+    [(id, before)] = service.postgres(
+        "select id, buffering_events from viewing_sessions where started_at::date = ended_at::date "
+        f"and ended_at::date = '{moved}' limit 1"
+    )
+    [(sessions,)] = service.postgres(f"select count(*) from viewing_sessions where started_at::date = '{wrong}'")
+    service.query(f"update {mart} set sessions = sessions + 1 where viewing_date in ('{wrong}', '{moved}')")
+    service.postgres(f"update viewing_sessions set buffering_events = {before + 1} where id = {id} returning 1")
+
+    found = compared(service, VIEWING)
+    assert set(found.faults) == {wrong}
+    assert found.moving == [moved]
+    message = told("streamvision", VIEWING, found) or ""
+    assert f"1 days differ, though the mart was built from what the source has now. {wrong}: Postgres has" in message
+    assert f"{sessions} sessions and" in message
+    assert f"the mart {sessions + 1} sessions and" in message
+    assert "--select 'key:\"streamvision/lake/viewing_sessions\"+' --partition-range" in message
+    assert not compared(service, VIEWING, days(27, 28)).faults
+
+
+def test_what_breaks_a_rule_counts_on_neither_side(service: Road) -> None:
+    affected = day(25)
+    service.postgres(
+        "update viewing_sessions set completion_rate = 1.5 where id in (select id from viewing_sessions "
+        f"where started_at::date = '{affected}' and ended_at::date = '{affected}' limit 2) returning 1"
+    )
+    before = compared(service, VIEWING).mart[affected]
+    service.stage(days(22, 26), "viewing_sessions")
+    service.dbt("run", "--select", "fact_viewing_sessions", "mart_daily_engagement", window=days(22, 26))
+    found = compared(service, VIEWING)
+    assert found.mart[affected] == found.source[affected]
+    assert found.mart[affected][0] == before[0] - 2
