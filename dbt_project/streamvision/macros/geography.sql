@@ -16,6 +16,13 @@
     ]) }}
 {% endmacro %}
 
+{#- The same as rows of values. -#}
+{% macro described_countries() -%}
+    {%- for country in countries() -%}
+        ('{{ country | join("', '") }}'){{ ', ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
 {#- A moment (UTC) on the clocks of a country; of one that is not known, in UTC. -#}
 {% macro local_time(moment, country) -%}
     case {{ country }}

@@ -7,11 +7,7 @@ with known as (
         column2::varchar as country_name,
         column3::varchar as region,
         column4::varchar as time_zone
-    from
-        values
-        {%- for code, name, region, zone in countries() %}
-            ('{{ code }}', '{{ name }}', '{{ region }}', '{{ zone }}'){{ ',' if not loop.last }}
-        {%- endfor %}
+    from values {{ described_countries() }}
 
 ),
 

@@ -32,7 +32,7 @@ with events as (
 ),
 
 -- What an event changes is what the one before it had left, whatever it says of it itself.
-following as (
+continued as (
 
     select
         id,
@@ -60,4 +60,4 @@ select
     is_first,
     occurred_at::date as event_date,
     occurred_at
-from following
+from continued

@@ -68,7 +68,7 @@ changes as (
             -subscribers as subscribers,
             -mrr_before as mrr
         from moves
-    )
+    ) as sides
     where plan <> 'none'
     group by plan, event_date
 
