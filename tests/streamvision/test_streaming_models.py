@@ -7,13 +7,17 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 
+import dagster as dg
 import pytest
 from streaming_road import START, Road, day, days
 
-from shopstream_assets.domains.streamvision.checks import SUBJECTS, VIEWING
+from shopstream_assets.domains.streamvision.charts import CHARTS
+from shopstream_assets.domains.streamvision.checks import CHECKS, ON_THE_CLOCK, SUBJECTS, VIEWING
+from shopstream_assets.platform.charts import drawn
 from shopstream_assets.platform.comparison import Comparison, Subject, compare
 from shopstream_assets.platform.comparison_checks import told
 from shopstream_assets.platform.partitions import Window
+from shopstream_assets.platform.refresh import SPAN_TAGS
 
 # The days at whose ends the service is looked at; the first look takes all days before it.
 LOOKS = (31, 45)
@@ -273,6 +277,35 @@ def test_the_check_tells_a_mart_that_is_wrong_from_a_source_that_has_moved_on(se
     assert f"the mart {sessions + 1} sessions and" in message
     assert "--select 'key:\"streamvision/lake/viewing_sessions\"+' --partition-range" in message
     assert not compared(service, VIEWING, days(27, 28)).faults
+
+
+@pytest.mark.parametrize("check", [*CHECKS, *ON_THE_CLOCK])
+def test_dagster_runs_the_check_over_the_days_of_a_run(
+    service: Road, monkeypatch: pytest.MonkeyPatch, check: dg.AssetChecksDefinition
+) -> None:
+    monkeypatch.setenv("STREAMVISION_SOURCE_MODE", "simulated")
+    services = service.services
+    definitions = dg.Definitions(
+        asset_checks=[check],
+        jobs=[dg.define_asset_job("checking", selection=dg.AssetSelection.checks(check))],
+        resources={"source": services.source, "store": services.store, "warehouse": services.warehouse},
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        tags = {SPAN_TAGS[0]: str(day(30)), SPAN_TAGS[1]: str(day(33))}
+        result = definitions.resolve_job_def("checking").execute_in_process(instance=instance, tags=tags)
+    [evaluation] = result.get_asset_check_evaluations()
+    everywhere = evaluation.check_name.endswith("everywhere")
+    compared_days = evaluation.metadata["days_compared"].value
+    assert isinstance(compared_days, int)
+    assert compared_days > 15 if everywhere else 0 < compared_days <= 5
+    # One day of engagement was spoiled by the test before.
+    assert evaluation.passed or (everywhere and "mart_daily_engagement" in evaluation.asset_key.path)
+
+
+def test_every_chart_draws_something(service: Road) -> None:
+    for mart, chart in CHARTS.items():
+        rows = service.query(chart.sql.format(table=f"STREAMVISION_WH.MARTS.{mart}"))
+        assert "chart" in drawn(chart, rows), mart
 
 
 def test_what_breaks_a_rule_counts_on_neither_side(service: Road) -> None:
