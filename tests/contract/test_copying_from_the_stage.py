@@ -1,4 +1,5 @@
 import datetime as dt
+import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -197,6 +198,29 @@ def test_files_of_different_schemas_load_in_one_copy(account: Account, lake: str
     assert run("select order_id, total from orders order by 1") == [
         (100, Decimal("7.50")),
         (large, Decimal("8.50")),
+    ]
+
+
+def test_a_list_of_a_file_becomes_an_array_of_its_elements(account: Account, lake: str, run: Run) -> None:
+    lists = [["a", None, 'q"{,\\🙂'], [], None]
+    kind = pa.list_(pa.field("element", pa.string()))
+    account.put(f"{lake}/lists/a.parquet", pa.table({"id": [1, 2, 3], "tags": pa.array(lists, kind)}))
+    run("create table titles (id number(38,0), tags array)")
+    run(
+        "copy into titles from @lake/lists/ file_format = (type = parquet use_logical_type = true) "
+        "match_by_column_name = case_insensitive"
+    )
+    assert [
+        (id, json.loads(tags) if tags else None) for id, tags in run("select id, tags from titles order by id")
+    ] == [
+        (1, lists[0]),
+        (2, []),
+        (3, None),
+    ]
+    assert run("select id, array_size(tags), tags[2]::varchar from titles order by id") == [
+        (1, 3, 'q"{,\\🙂'),
+        (2, 0, None),
+        (3, None, None),
     ]
 
 

@@ -75,7 +75,8 @@ def test_every_module_of_the_platform_is_in_a_layer() -> None:
     [
         ("platform", ["platform"]),
         ("embedded", ["embedded", "platform.declare"]),
-        *((f"domains/{path.name}", [f"domains.{path.name}", "platform"]) for path in DOMAINS),
+        ("simulation", ["simulation", "platform.declare"]),
+        *((f"domains/{path.name}", [f"domains.{path.name}", "simulation", "platform"]) for path in DOMAINS),
     ],
 )
 def test_a_part_imports_what_it_may_know_only(folder: str, known: list[str]) -> None:
@@ -95,20 +96,24 @@ def test_only_the_command_line_knows_the_embedded_stack() -> None:
 
 
 LOAD = """
-import os, subprocess, sys
-from shopstream_assets.domains.shopstream.definitions import defs
+import importlib, os, subprocess, sys
+defs = importlib.import_module(f"shopstream_assets.domains.{sys.argv[1]}.definitions").defs
 defs.resolve_asset_graph()
 kilobytes = subprocess.check_output(["ps", "-o", "rss=", "-p", str(os.getpid())], text=True)
 print(int(kilobytes) // 1024, *sys.modules)
 """
 
 
-def test_loading_definitions_imports_no_driver_and_stays_below_300_mb() -> None:
-    environment = os.environ | {"SHOPSTREAM_SOURCE_MODE": "simulated", "SHOPSTREAM_START_DATE": "2026-01-01"}
+@pytest.mark.parametrize("domain", [path.name for path in DOMAINS])
+def test_loading_definitions_imports_no_driver_no_other_domain_and_stays_below_300_mb(domain: str) -> None:
+    prefix = domain.upper()
+    environment = os.environ | {f"{prefix}_SOURCE_MODE": "simulated", f"{prefix}_START_DATE": "2026-01-01"}
     # The first load may parse the dbt project, which production has done ahead.
     for _ in range(2):
         loaded = subprocess.run(
-            [sys.executable, "-c", LOAD], env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", LOAD, domain], env=environment, capture_output=True, text=True, check=True
         ).stdout.split()
     assert set(loaded[1:]) & HEAVY == set()
+    others = {f"shopstream_assets.domains.{path.name}" for path in DOMAINS if path.name != domain}
+    assert set(loaded[1:]) & others == set()
     assert int(loaded[0]) <= 300

@@ -194,10 +194,10 @@
     ) }}
 {% endmacro %}
 
-{#- The models among these resources, each after those that it is made from. -#}
+{#- The models among these resources, each after those that it is made from; one made from no table has no days. -#}
 {% macro models_in_order(unique_ids) %}
     {%- set left, found = [], [] -%}
-    {%- for unique_id in unique_ids if unique_id.startswith('model.') -%}
+    {%- for unique_id in unique_ids if unique_id.startswith('model.') and source_tables(unique_id) -%}
         {%- do left.append(unique_id) -%}
     {%- endfor -%}
     {%- for _ in range(left | length) -%}

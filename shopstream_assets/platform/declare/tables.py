@@ -15,7 +15,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Undeclared = Literal["carry", "ignore", "refuse"]
-TypeName = Literal["bigint", "integer", "numeric", "text", "boolean", "timestamptz", "date", "uuid", "jsonb"]
+TypeName = Literal[
+    "bigint",
+    "integer",
+    "smallint",
+    "numeric",
+    "real",
+    "double precision",
+    "text",
+    "text[]",
+    "boolean",
+    "timestamptz",
+    "date",
+    "uuid",
+    "jsonb",
+]
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,11 @@ class ColumnType:
         return {
             "bigint": "number(38,0)",
             "integer": "number(38,0)",
+            "smallint": "number(38,0)",
+            "real": "float",
+            "double precision": "float",
             "text": "varchar",
+            "text[]": "array",
             "boolean": "boolean",
             "timestamptz": "timestamp_ntz(6)",
             "date": "date",
@@ -57,7 +75,12 @@ class ColumnType:
         return {
             "bigint": pa.int64(),
             "integer": pa.int32(),
+            "smallint": pa.int16(),
+            "real": pa.float32(),
+            "double precision": pa.float64(),
             "text": pa.string(),
+            # The name that Parquet's specification has for an element of a list.
+            "text[]": pa.list_(pa.field("element", pa.string())),
             "boolean": pa.bool_(),
             "timestamptz": pa.timestamp("us", tz="UTC"),
             "date": pa.date32(),
@@ -68,7 +91,11 @@ class ColumnType:
 
 BIGINT = ColumnType("bigint")
 INTEGER = ColumnType("integer")
+SMALLINT = ColumnType("smallint")
+REAL = ColumnType("real")
+DOUBLE = ColumnType("double precision")
 TEXT = ColumnType("text")
+TEXTS = ColumnType("text[]")
 BOOLEAN = ColumnType("boolean")
 TIMESTAMP = ColumnType("timestamptz")
 DATE = ColumnType("date")
@@ -84,6 +111,8 @@ def numeric(precision: int, scale: int) -> ColumnType:
 
 
 MONEY = numeric(12, 2)
+# Types whose values have no one text, or no order, on both sides: a key of them could not be compared.
+NO_KEY = (REAL, DOUBLE, TEXTS)
 
 
 @dataclass(frozen=True)
@@ -149,6 +178,9 @@ class SourceTable:
         for name in (*self.primary_key, self.cursor):
             if name not in names:
                 raise ValueError(f"table {self.name}: {name!r} is a key or cursor but not a declared column")
+        for name in self.primary_key:
+            if self.column(name).type in NO_KEY:
+                raise ValueError(f"table {self.name}: its key {name!r} cannot be a {self.column(name).type.postgres}")
         if len(set(names)) != len(names):
             raise ValueError(f"table {self.name}: a column is declared twice")
         if self.undeclared not in get_args(Undeclared):

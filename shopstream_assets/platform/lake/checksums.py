@@ -40,7 +40,8 @@ def _checksum(values: pa.Array) -> int:
         if values.null_count:
             numbers = np.where(pc.is_valid(values).to_numpy(zero_copy_only=False), numbers, 0)
     else:
-        numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+        # In 64 bits: a smallint cannot hold the modulus.
+        numbers = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
     # As in SQL, the remainder has the sign of the number.
     return int(np.fmod(numbers, MODULUS).sum(dtype=np.int64))
 

@@ -78,6 +78,8 @@ def before(
     return found
 
 
+# A column for the place of a row, in tables of our own making only; no name of Postgres is that long.
+ROW = "_row" * 16
 _KINDS: tuple[Kind, ...] = ("current", "departed", "history")
 
 
@@ -290,7 +292,19 @@ def _together(tables: Iterable[pa.Table], reading: Reading) -> pa.Table:
 
 
 def _distinct(rows: pa.Table) -> pa.Table:
-    return rows.group_by(rows.column_names, use_threads=False).aggregate([])
+    """The rows without their repetitions; of those the first stays."""
+    import pyarrow as pa
+
+    # Arrow groups by no list: it goes by its text.
+    compared = [
+        pa.chunked_array([pa.array(map(repr, column.to_pylist()), pa.string())])
+        if pa.types.is_nested(column.type)
+        else column
+        for column in rows.columns
+    ]
+    numbered = pa.table([*compared, _numbers(rows)], names=[*rows.column_names, ROW])
+    first = numbered.group_by(rows.column_names, use_threads=False).aggregate([(ROW, "min")])
+    return rows.take(first.column(f"{ROW}_min"))
 
 
 def _without(keys: pa.Table, others: Iterable[pa.Table]) -> pa.Table:
@@ -304,7 +318,18 @@ def _without(keys: pa.Table, others: Iterable[pa.Table]) -> pa.Table:
 def _only(rows: pa.Table, keys: pa.Table) -> pa.Table:
     """The rows with one of the keys."""
     names = keys.column_names
-    return rows.join(keys.cast(rows.select(names).schema), keys=names, join_type="left semi")
+    # Not the rows themselves: Arrow joins no lists.
+    own = rows.select(names).append_column(ROW, _numbers(rows))
+    found = own.join(keys.cast(rows.select(names).schema), keys=names, join_type="left semi")
+    return rows.take(found.column(ROW))
+
+
+def _numbers(rows: pa.Table) -> pa.Array:
+    """The place of each row."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.array(np.arange(len(rows)))
 
 
 def _tuples(keys: pa.Table) -> list[tuple[Any, ...]]:

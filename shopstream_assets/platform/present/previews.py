@@ -7,6 +7,7 @@ anything.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
@@ -69,5 +70,5 @@ def _cell(value: Any) -> str | int | float | bool | None:
         return value
     if isinstance(value, dt.datetime):
         return value.replace(tzinfo=None).isoformat(timespec="seconds")
-    text = str(value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

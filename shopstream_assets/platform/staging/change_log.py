@@ -101,12 +101,14 @@ def _holds(column: ResultMetadata | None, kind: str) -> bool:
     from snowflake.connector.constants import FIELD_ID_TO_NAME
 
     found = FIELD_ID_TO_NAME[column.type_code] if column else "TEXT"
+    if column and kind == "array":
+        return found in ("ARRAY", "VARIANT")
     number = re.fullmatch(r"number\((\d+),(\d+)\)", kind)
     if column and number and found == "FIXED":
         precision, scale = map(int, number.groups())
         present = column.precision or 0, column.scale or 0
         return present[1] >= scale and present[0] - present[1] >= precision - scale
-    return found == "TEXT" or found == kind.partition("(")[0].upper()
+    return found == "TEXT" or found == {"float": "REAL"}.get(kind, kind.partition("(")[0].upper())
 
 
 def replace_partitions(

@@ -155,6 +155,12 @@ def _state(database: str, table: SourceTable, columns: list[str]) -> str:
             ) = 1"""
 
 
+def _comparable(column: Column) -> str:
+    """SQL of a staging column's value in a type that has a least and a greatest value."""
+    name = snowflake_name(column.name)
+    return {"boolean": f"{name}::varchar", "text[]": f"to_json({name})"}.get(column.type.name, name)
+
+
 def _changed_of(table: SourceTable) -> Callable[["SnowflakeCursor", str], Found]:
     def look(cursor: "SnowflakeCursor", database: str) -> Found:
         problem = _unreadable(cursor, database, table)
@@ -169,11 +175,7 @@ def changed(cursor: "SnowflakeCursor", database: str, table: SourceTable) -> Fou
     deleted, quarantined = (f"coalesce({snowflake_name(name)}, false)" for name in ("_deleted", "_quarantined"))
     differs = " or ".join(
         f"min({value}) <> max({value}) or count({value}) not in (0, count_if(not {deleted} and not {quarantined}))"
-        for value in (
-            f"iff({deleted} or {quarantined}, null, {snowflake_name(column.name)}"
-            + ("::varchar)" if column.type.name == "boolean" else ")")
-            for column in names
-        )
+        for value in (f"iff({deleted} or {quarantined}, null, {_comparable(column)})" for column in names)
     )
     cursor.execute(
         f"""

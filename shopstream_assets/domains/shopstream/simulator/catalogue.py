@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from shopstream_assets.domains.shopstream.simulator import arrow
-from shopstream_assets.domains.shopstream.simulator.world import (
+from shopstream_assets.domains.shopstream.tables import PRODUCTS
+from shopstream_assets.simulation import arrow
+from shopstream_assets.simulation.world import (
     CATALOGUE_READY,
     DAY,
     NEVER,
@@ -22,7 +23,6 @@ from shopstream_assets.domains.shopstream.simulator.world import (
     clock,
     latest,
 )
-from shopstream_assets.domains.shopstream.tables import PRODUCTS
 
 PRODUCTS_PER_90_DAYS = 400
 # The catalogue a store opens with; the rest of the reference volume is added over the 90 days.

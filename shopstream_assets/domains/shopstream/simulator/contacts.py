@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from shopstream_assets.domains.shopstream.simulator import arrow
-from shopstream_assets.domains.shopstream.simulator.names import (
+from shopstream_assets.domains.shopstream.simulator.people import People, emails
+from shopstream_assets.domains.shopstream.tables import CRM_CONTACTS
+from shopstream_assets.simulation import arrow
+from shopstream_assets.simulation.names import (
     COUNTRY_SHARES,
     MAIL_DOMAINS,
     company_indices,
     name_indices,
     pools,
 )
-from shopstream_assets.domains.shopstream.simulator.people import People, emails
-from shopstream_assets.domains.shopstream.simulator.world import (
+from shopstream_assets.simulation.world import (
     DAY,
     HOUR,
     MINUTE,
@@ -30,7 +31,6 @@ from shopstream_assets.domains.shopstream.simulator.world import (
     clock,
     latest,
 )
-from shopstream_assets.domains.shopstream.tables import CRM_CONTACTS
 
 CONTACTS_PER_90_DAYS = 500
 STAGES = ("subscriber", "lead", "mql", "sql", "opportunity", "customer")

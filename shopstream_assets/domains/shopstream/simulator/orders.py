@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from shopstream_assets.domains.shopstream.simulator import arrow
 from shopstream_assets.domains.shopstream.simulator.catalogue import Catalogue
-from shopstream_assets.domains.shopstream.simulator.names import COUNTRIES, COUNTRY_CODES
 from shopstream_assets.domains.shopstream.simulator.people import People
-from shopstream_assets.domains.shopstream.simulator.world import (
+from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
+from shopstream_assets.simulation import arrow
+from shopstream_assets.simulation.names import COUNTRIES, COUNTRY_CODES
+from shopstream_assets.simulation.world import (
     CLOSING,
     DAY,
     HOUR,
@@ -26,7 +27,6 @@ from shopstream_assets.domains.shopstream.simulator.world import (
     latest,
     rows_of,
 )
-from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
 
 ORDERS_PER_90_DAYS = 10_000
 # Lines of a basket (mean 3.0) and units of a line (mean 1.2).

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from shopstream_assets.domains.shopstream.simulator import arrow
-from shopstream_assets.domains.shopstream.simulator.names import (
+from shopstream_assets.domains.shopstream.tables import PLANS, USERS
+from shopstream_assets.simulation import arrow
+from shopstream_assets.simulation.names import (
     COUNTRY_CODES,
     COUNTRY_SHARES,
     MAIL_DOMAINS,
     name_indices,
     pools,
 )
-from shopstream_assets.domains.shopstream.simulator.world import (
+from shopstream_assets.simulation.world import (
     CATALOGUE_READY,
     DAY,
     HOUR,
@@ -28,7 +29,6 @@ from shopstream_assets.domains.shopstream.simulator.world import (
     choose,
     clock,
 )
-from shopstream_assets.domains.shopstream.tables import PLANS, USERS
 
 USERS_PER_90_DAYS = 1_000
 # A quarter of the reference customers come on day 0 (a store opens with a waiting list): without them the first days'

@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from shopstream_assets.domains.shopstream.simulator import arrow
 from shopstream_assets.domains.shopstream.simulator.catalogue import CATEGORIES, Catalogue
 from shopstream_assets.domains.shopstream.simulator.orders import Orders
 from shopstream_assets.domains.shopstream.simulator.people import CHANNEL_SHARES, USERS_PER_90_DAYS, People
-from shopstream_assets.domains.shopstream.simulator.world import (
+from shopstream_assets.domains.shopstream.tables import EVENTS
+from shopstream_assets.simulation import arrow
+from shopstream_assets.simulation.world import (
     CATALOGUE_READY,
     DAY,
     LAST_SESSION,
@@ -26,7 +27,6 @@ from shopstream_assets.domains.shopstream.simulator.world import (
     clock,
     concatenated,
 )
-from shopstream_assets.domains.shopstream.tables import EVENTS
 
 EVENTS_PER_90_DAYS = 20_000
 

@@ -23,6 +23,7 @@ from shopstream_assets.platform.declare.tables import (
     INTEGER,
     JSON,
     TEXT,
+    TEXTS,
     TIMESTAMP,
     UUID,
     Column,
@@ -55,19 +56,43 @@ UTF8 = (
     r"|\u00f0[\u0090-\u00bf][\u0080-\u00bf]{2}|[\u00f1-\u00f3][\u0080-\u00bf]{3}"
     r"|\u00f4[\u0080-\u008f][\u0080-\u00bf]{2})*$'"
 )
+# Types made of letters: what they hold is as good as the encoding of the database.
+SPELLED = (TEXT, TEXTS, JSON, UUID)
+# How Postgres sends a type, where the column may be of another.
+SENT_AS: Mapping[str, str] = {
+    "text": "text",
+    "uuid": "text",
+    "jsonb": "text",
+    "text[]": "text[]",
+    "smallint": "smallint",
+    "integer": "integer",
+    "bigint": "bigint",
+    "real": "real",
+    "double precision": "double precision",
+}
 UNDEFINED_COLUMN, UNDEFINED_TABLE = "42703", "42P01"
 
 # What a declared type can be read from without changing a value.
 WIDENINGS: Mapping[str, tuple[str, ...]] = {
     "bigint": ("bigint", "integer", "smallint"),
     "integer": ("integer", "smallint", "bigint"),
+    "smallint": ("smallint", "integer", "bigint"),
     "numeric": ("numeric", "bigint", "integer", "smallint"),
+    "real": ("real",),
+    "double precision": ("double precision", "real"),
     "text": ("text", "character varying", "character", "citext", "uuid", "name", "enum"),
+    "text[]": ("text[]", "character varying[]"),
     "boolean": ("boolean",),
     "timestamptz": ("timestamp with time zone",),
     "date": ("date",),
     "uuid": ("uuid", "text", "character varying"),
     "jsonb": ("jsonb", "json"),
+}
+# Whole numbers that have outgrown their declaration travel in the type that they have now.
+GROWN: Mapping[tuple[str, str], ColumnType] = {
+    ("smallint", "integer"): INTEGER,
+    ("smallint", "bigint"): BIGINT,
+    ("integer", "bigint"): BIGINT,
 }
 # How a column that nobody declared travels; anything else goes as its text.
 UNDECLARED: Mapping[str, ColumnType] = {
@@ -271,8 +296,8 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
                 "change the type back, or declare the new one and rebuild the table from its first partition.",
             )
         carried = column
-        if column.type == INTEGER and found.type == "bigint":
-            carried = replace(column, type=BIGINT)
+        if grown := GROWN.get((column.type.name, found.type)):
+            carried = replace(column, type=grown)
             widened.append(column.name)
         columns.append(carried)
         select.append(f"{_read(quoted(column.name), carried.type, found.type)} as {quoted(column.name)}")
@@ -332,7 +357,7 @@ def _kept(column: Column, any_byte: bool, *, masked: bool) -> str:
     name = f"t.{quoted(column.name)}"
     if masked:
         return f"'***(' || length({name}::text) || ')' as {quoted(column.name)}"
-    if any_byte and column.type in (TEXT, JSON, UUID):
+    if any_byte and column.type in SPELLED:
         # As \351 where it is no UTF-8: it could not be sent as it is.
         escaped = f"encode(convert_to({name}::text, 'SQL_ASCII'), 'escape')"
         return f"case when {name}::text ~ {UTF8} then {name}::text else {escaped} end as {quoted(column.name)}"
@@ -346,8 +371,8 @@ def _read(value: str, kind: ColumnType, found: str) -> str:
         # integers could overflow their type.
         exact = value if found == "numeric" else f"{value}::numeric"
         return f"({exact} * {10 ** (kind.scale or 0)})::int8"
-    target = {"text": "text", "uuid": "text", "jsonb": "text", "integer": "int4", "bigint": "int8"}.get(kind.name)
-    if target and found != {"int4": "integer", "int8": "bigint"}.get(target, target):
+    target = SENT_AS.get(kind.name)
+    if target and found != target:
         return f"{value}::{target}"
     return value if found != "unknown" else f"{value}::{kind.postgres}"
 
@@ -366,11 +391,17 @@ def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tupl
         yield f"{column.name} does not fit {kind.postgres}", f"({in_range}) is not false"
     if kind.name in ("timestamptz", "date"):
         yield f"{column.name} is not a time between the years 1 and 9999", f"({IN_RANGE.format(name)}) is not false"
-    if any_byte and kind in (TEXT, JSON, UUID):
+    if kind == TEXTS:
+        # ADBC lays the dimensions of an array end to end, and reads none that begins at another place.
+        listed = f"array_ndims({name}) = 1 and array_lower({name}, 1) = 1"
+        yield f"{column.name} is no plain list: an array of one dimension, numbered from 1", f"({listed}) is not false"
+    if any_byte and kind in SPELLED:
         yield f"{column.name} is not UTF-8", f"({name}::text ~ {UTF8}) is not false"
-    if found.long and kind in (TEXT, JSON):
+    if found.long and kind in (TEXT, JSON, TEXTS):
+        # Snowflake holds an array as JSON.
+        text = f"to_json({name})::text" if kind == TEXTS else f"{name}::text"
         # Turning every json into text twice would cost more than reading its size.
-        fits = f"pg_column_size({name}) < 8192 or octet_length({name}::text) <= {TEXT_BYTES}"
+        fits = f"pg_column_size({name}) < 8192 or octet_length({text}) <= {TEXT_BYTES}"
         yield f"{column.name} is longer than {TEXT_BYTES} bytes", f"({fits}) is not false"
     if column.values:
         accepted = ", ".join("'" + value.replace("'", "''") + "'" for value in column.values)

@@ -1,0 +1,1 @@
+"""StreamVision: a video streaming service."""

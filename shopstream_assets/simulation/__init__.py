@@ -1,0 +1,1 @@
+"""What simulated sources are made with: days and moments, names of people, and rows as declared tables."""
