@@ -11,16 +11,14 @@ import pytest
 from streaming_road import PROJECT, START, Road
 
 from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.streamvision.domain import STREAMVISION
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.dbt_invocation import invoke_dbt
 from shopstream_assets.platform.transform.dbt_manifest import read_parsed
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
-
-DATABASE = "STREAMVISION_WH"
 
 
 @pytest.fixture(scope="session")
@@ -40,20 +38,13 @@ def streaming_manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="session")
 def streaming_services(local_stack: Mapping[str, str]) -> Services:
-    """Connections to a Postgres schema, a bucket and a database of StreamVision's own."""
+    """Connections to a Postgres schema and a bucket of these tests' own, and to StreamVision's database."""
     name = f"stream-{uuid.uuid4().hex[:12]}"
     store = ObjectStoreResource(bucket=name)
     region = {"LocationConstraint": store.client.meta.region_name}
     store.client.create_bucket(Bucket=name, CreateBucketConfiguration=region)  # type: ignore[arg-type]
-    source = PostgresResource(dsn=local_stack["SHOPSTREAM_POSTGRES_DSN"], schema_name=name)
-    names = ("account", "user", "password", "host", "port", "protocol")
-    account = {key: local_stack[f"SNOWFLAKE_{key.upper()}"] for key in names}
-    first = WarehouseResource(**account, database=local_stack["SNOWFLAKE_DATABASE"])
-    with first.connection("LOADING_WH") as session, session.cursor() as cursor:
-        cursor.execute(f"create database {DATABASE}")
-        for schema in ("RAW", "STAGING", "CORE", "MARTS"):
-            cursor.execute(f"create schema {DATABASE}.{schema}")
-    return Services(source=source, store=store, warehouse=WarehouseResource(**account, database=DATABASE))
+    source = PostgresResource(dsn=local_stack["STREAMVISION_POSTGRES_DSN"], schema_name=name)
+    return Services(source=source, store=store, warehouse=Services.of(STREAMVISION).warehouse)
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +53,5 @@ def road(
 ) -> Iterator[Road]:
     """The service as nothing has happened in it yet."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STREAMVISION_SNOWFLAKE_DATABASE", DATABASE)
         patch.setenv("STREAMVISION_START_DATE", str(START))
         yield Road(streaming_services, streaming_manifest, tmp_path_factory.mktemp("road"))
