@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import sqlglot
 import yaml  # type: ignore[import-untyped]
@@ -18,6 +19,7 @@ from shopstream_assets.cli.generate.staging_tables import tag_statements
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.registry import domains
 from shopstream_assets.platform.declare.tables import BIGINT, DATE, TIMESTAMP, Column, SourceTable
+from shopstream_assets.platform.definitions import SNOWFLAKE
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.staging import change_log, warehouse
 
@@ -119,6 +121,24 @@ def test_names_are_those_of_the_settings_the_profile_and_the_doctor(
     assert schemas == [f"{domain.database}.{schema}" for schema in (*SCHEMAS, "GOVERNANCE")]
     used = {warehouse.LOADING, warehouse.REPORTING, _profile(domain)["warehouse"]}
     assert used <= {_name(s, "warehouse") for s in _created(statements, "warehouse")}
+
+
+@pytest.mark.parametrize("field", SNOWFLAKE)
+def test_dbt_logs_in_as_the_domain_that_has_a_login_of_its_own_and_else_as_all_do(domain: Domain, field: str) -> None:
+    """As the platform's own sessions do; ShopStream's login has the names without a prefix."""
+    template = jinja2.Environment()
+    template.filters["as_number"] = int
+    entry = template.from_string(_profile(domain)[field])
+
+    def found(said: dict[str, str]) -> str:
+        return entry.render(env_var=lambda name, default="": said.get(name, default))
+
+    shared = {SNOWFLAKE[field]: "1"}
+    assert found(shared) == "1"
+    if domain.database_variable == domain.variable("SNOWFLAKE_DATABASE"):
+        own = domain.variable(SNOWFLAKE[field])
+        assert found({**shared, own: "2"}) == "2"
+        assert found({**shared, own: ""}) == "1"
 
 
 def test_the_platforms_user_is_a_service_with_a_key_and_the_platforms_role_alone(
