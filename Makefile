@@ -52,11 +52,12 @@ torture: install ## Drive SEQUENCES of STEPS random acts and demand that every l
 browser: ## Install Debian's chromium for the browser test, which is skipped without it (needs root)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 
-lint: install ## Check style, types and SQL
+lint: install ## Check style, types, SQL, and that generated files are what the domains give
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/*/models
+	@$(BIN)/shopstream generate --check
 
 # dlt needs an older multidict than the platform, so the benchmark has an environment of its own.
 BENCH := .venv-bench

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from shopstream_assets.platform.declare.registry import domains
+from shopstream_assets.platform.declare.settings import DomainSettings
+
 ROOT = Path(__file__).parents[1]
 LOCKS = sorted([*ROOT.glob("requirements*.lock"), *ROOT.glob("deploy/*.lock")])
 # Set by the machine or by libraries, not by whoever runs ShopStream.
@@ -22,15 +25,28 @@ def test_lock_files_hold_hashes_and_no_addresses(lock: Path) -> None:
 
 def test_every_variable_that_the_code_reads_is_in_the_example() -> None:
     documented = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
-    read = set()
+    # The first lines of the example say it of all that the domains share.
+    shared = {name for name in documented if name.startswith("SNOWFLAKE_")}
+    documented |= {domain.variable(name) for domain in domains() for name in shared}
+    prefixes = "|".join(domain.prefix for domain in domains())
+    read = {
+        name
+        for domain in domains()
+        for name in (
+            *(domain.variable(field.upper()) for field in DomainSettings.model_fields),
+            *(domain.variable(name) for name in ("POSTGRES_DSN", "POSTGRES_SCHEMA", "LAKE_BUCKET")),
+            domain.database_variable,
+            domain.integration_variable,
+        )
+    }
     for path in [
         *(ROOT / "shopstream_assets").rglob("*.py"),
         ROOT / "dagster.yaml",
         *ROOT.glob("dbt_project/*/profiles.yml"),
     ]:
         if "embedded" not in path.parts:
-            read |= set(re.findall(r"\b((?:SHOPSTREAM|SNOWFLAKE)_[A-Z0-9_]+)\b", path.read_text()))
-    names = {name for name in read - FOREIGN if not name.endswith(("_", "_DWH"))}
+            read |= set(re.findall(rf"\b((?:SNOWFLAKE|{prefixes})_[A-Z0-9_]+)\b", path.read_text()))
+    names = {name for name in read - FOREIGN if not name.endswith(("_", "_DWH", "_WH"))}
     assert names - {"SNOWFLAKE_JWT"} <= documented
 
 

@@ -244,6 +244,31 @@ def accept(name: str, tables: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1, naming each file that differs.")
+def generate(check: bool) -> None:
+    """Write the files that follow from the installed domains.
+
+    Each domain's SQL in deploy/snowflake and dbt sources; workspace.yaml; the code locations in the Helm values; the
+    sections of .env.example. Run it after a change of a domain or of its tables.
+    """
+    from shopstream_assets.cli.generate import files
+    from shopstream_assets.platform.declare.registry import domains
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(Problem):
+        expected = files.generated(domains())
+        changed = files.differing(expected) if check else files.write(expected)
+    for path in changed:
+        if path not in expected:
+            found = "belongs to no domain that is installed" if check else "is deleted: its domain is not installed"
+        else:
+            found = "differs from the domains" if check else "is written"
+        click.echo(f"{files.shown(path)} {found}.")
+    if check and changed:
+        raise click.ClickException(f"{len(changed)} generated files differ. Next: `{files.COMMAND}` writes them.")
+
+
+@main.command()
 @_DOMAIN
 def doctor(name: str) -> None:
     """Check the settings of a domain, and that every service is reachable and permits what the platform does.

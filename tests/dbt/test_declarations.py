@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from source_declarations import SOURCES_FILE, source_yaml, sources_yaml
 
-from shopstream_assets.domains.shopstream.tables import TABLES
-from shopstream_assets.platform.declare.tables import SourceTable
+from shopstream_assets.cli.generate.dbt_sources import source_yaml, sources_yaml
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.registry import domains
+from shopstream_assets.platform.declare.tables import BIGINT, TEXT, TIMESTAMP, Column, SourceTable
 from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = SOURCES_FILE.parents[1]
+PROJECT = SHOPSTREAM.project()
+DECLARED = [(domain, table) for domain in domains() for table in domain.tables]
 
 
-def _declared_sources() -> dict[str, dict[str, Any]]:
-    [source] = yaml.safe_load(SOURCES_FILE.read_text(encoding="utf-8"))["sources"]
+def _declared_sources(domain: Domain) -> dict[str, dict[str, Any]]:
+    [source] = yaml.safe_load((domain.project() / "models" / "sources.yml").read_text(encoding="utf-8"))["sources"]
+    assert source["name"] == domain.name
     return {entry["name"]: entry for entry in source["tables"]}
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_every_declared_table_is_a_dbt_source_with_the_same_columns(table: SourceTable) -> None:
-    entry = _declared_sources().get(table.staging_table)
-    assert entry is not None, f"{SOURCES_FILE} lacks {table.staging_table}; add under `tables:`\n\n{source_yaml(table)}"
+@pytest.mark.parametrize(
+    ("domain", "table"), DECLARED, ids=[f"{domain.name}-{table.name}" for domain, table in DECLARED]
+)
+def test_every_declared_table_is_a_dbt_source_with_the_same_columns(domain: Domain, table: SourceTable) -> None:
+    entry = _declared_sources(domain).get(table.staging_table)
+    assert entry is not None, f"the sources of {domain.name} lack {table.staging_table}: run `shopstream generate`"
 
     types = {column["name"]: column["data_type"] for column in entry["columns"]}
     expected = {column.name: column.type.snowflake for column in table.columns}
     expected |= ADDED_COLUMNS
     assert types == expected, (
-        f"{table.staging_table} differs from its declaration; it should read\n\n{source_yaml(table)}"
+        f"{table.staging_table} differs from its declaration; it should read\n\n{source_yaml(domain, table)}"
     )
-    assert entry["config"]["meta"]["dagster"]["asset_key"] == ["shopstream", "staging", table.name]
+    assert entry["config"]["meta"]["dagster"]["asset_key"] == [domain.name, "staging", table.name]
 
 
-def test_sources_yml_is_exactly_what_the_declarations_give() -> None:
-    assert SOURCES_FILE.read_text(encoding="utf-8") == sources_yaml(), (
-        "descriptions, accepted values or a removed table differ: run `python tests/dbt/source_declarations.py`"
+def test_what_yaml_would_read_otherwise_arrives_in_the_sources_as_it_was_declared() -> None:
+    values = ("no", "2024", "18-24", "65+", "Full HD", "a, b", "[x]", "it's", 'a "b"', "2026-01-01", "null", "größer")
+    descriptions = ("*starred*: it has a colon.", "Ends so:", "Number #1 of all # of them.", "{braces}", "'quoted'")
+    columns = (
+        Column("id", BIGINT, "Key."),
+        Column("size", TEXT, "Size.", values=values),
+        *(Column(f"c{n}", TEXT, text) for n, text in enumerate(descriptions)),
+        Column("updated_at", TIMESTAMP, "Changed."),
     )
+    table = SourceTable(name="things", grain="One row per thing.", description="", owner="team:x", columns=columns)
+    text = sources_yaml(dataclasses.replace(SHOPSTREAM, tables=(table,)))
+    [entry] = yaml.safe_load(text)["sources"][0]["tables"]
+    by_name = {column["name"]: column for column in entry["columns"]}
+    assert by_name["size"]["data_tests"][0]["accepted_values"]["arguments"]["values"] == list(values)
+    assert [by_name[f"c{n}"]["description"] for n in range(len(descriptions))] == list(descriptions)
 
 
 def _models(manifest: Manifest) -> list[Any]:

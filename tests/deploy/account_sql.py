@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.tokens import TokenType
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SCRIPTS = sorted((DEPLOY / "snowflake").glob("*.sql"))
+SHARED = sorted((DEPLOY / "snowflake").glob("*.sql"))
 GRANT = re.compile(
     r"grant (?P<privileges>.+?) on (?:(?P<scope>all|future) )?(?P<kind>\w+)(?: in schema)? (?P<object>\S+) "
     r"to role (?P<role>\S+)",
@@ -69,9 +69,14 @@ def _split(sql: str) -> Iterator[str]:
     assert not text, f"a statement without a semicolon at its end: {text}"
 
 
-def parse_all() -> list[Statement]:
-    """The statements of all scripts, in their order."""
-    return [statement for script in SCRIPTS for statement in parse(script)]
+def scripts(domain: str) -> list[Path]:
+    """The scripts that an administrator runs for a domain, in their order."""
+    return [*SHARED, *sorted((DEPLOY / "snowflake" / domain).glob("*.sql"))]
+
+
+def parse_all(domain: str) -> list[Statement]:
+    """The statements of those scripts, in their order."""
+    return [statement for script in scripts(domain) for statement in parse(script)]
 
 
 def add_up(statements: list[Statement]) -> Grants:

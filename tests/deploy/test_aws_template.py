@@ -8,7 +8,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from account_sql import DEPLOY
 
-from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.platform.declare.registry import domains
 
 ARN = "arn:${AWS::Partition}:s3:::${BucketName}"
 
@@ -63,7 +63,7 @@ def test_the_platform_may_write_where_tables_and_quarantine_lie_and_delete_only_
         ("s3:PutObject", "/_doctor/*"),
         ("s3:DeleteObject", "/_doctor/*"),
     }
-    for table in TABLES:
+    for table in [table for domain in domains() for table in domain.tables]:
         for prefix in (table.lake_prefix, table.quarantine_prefix):
             assert ("s3:PutObject", f"/{prefix.split('/')[0]}/*") in allowed
 
@@ -121,3 +121,9 @@ def test_every_name_that_the_template_refers_to_is_in_it(template: dict[str, Any
         return set().union(*map(references, node)) if isinstance(node, list) else set()
 
     assert {name for name in references(template) if not name.startswith("AWS::")} <= known
+
+
+def test_the_template_is_any_domains_and_names_none() -> None:
+    text = (DEPLOY / "aws" / "lake.yaml").read_text(encoding="utf-8")
+    for domain in domains():
+        assert not [name for name in (domain.bucket, domain.variable("LAKE_BUCKET"), domain.database) if name in text]

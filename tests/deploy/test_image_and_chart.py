@@ -10,6 +10,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from account_sql import DEPLOY
 
+from shopstream_assets.platform.declare.registry import domains
+
 ROOT = DEPLOY.parent
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 
@@ -83,7 +85,7 @@ def test_neither_image_nor_chart_holds_a_secret() -> None:
     secret = re.compile(
         r"(PASSWORD|SECRET|PASSPHRASE|PRIVATE_KEY|DSN|ACCESS_KEY|POSTGRES_URL)\w*[ =:]+\S", re.IGNORECASE
     )
-    allowed = ("postgresqlPassword: unused", "secretName: shopstream-snowflake-key", "{env: ")
+    allowed = ("postgresqlPassword: unused", "secretName: ", "{env: ")
     for path in (DEPLOY / "Dockerfile", *sorted((DEPLOY / "kubernetes").iterdir())):
         for line in path.read_text(encoding="utf-8").splitlines():
             code = line.split("#")[0]
@@ -118,8 +120,8 @@ def test_the_daemons_backfills_wait_for_a_code_location_that_is_being_replaced()
 
 def test_webserver_daemon_and_code_run_one_image_with_the_images_own_instance_file() -> None:
     values = _yaml("values.yaml")
-    [code] = values["dagster-user-deployments"]["deployments"]
-    parts = (values["dagsterWebserver"], values["dagsterDaemon"], code)
+    locations = values["dagster-user-deployments"]["deployments"]
+    parts = (values["dagsterWebserver"], values["dagsterDaemon"], *locations)
     assert len({str(part["image"]) for part in parts}) == 1
     assert values["dagsterWebserver"]["image"]["tag"] != "latest"
     launcher = _yaml("dagster.yaml")["run_launcher"]["config"]
@@ -136,6 +138,14 @@ def test_the_chart_loads_the_code_locations_of_the_workspace_and_gives_runs_thei
     deployments = _yaml("values.yaml")["dagster-user-deployments"]["deployments"]
     assert [code["dagsterApiGrpcArgs"] for code in deployments] == [["--module-name", module] for module in modules]
     assert all(code["includeConfigInLaunchedRuns"]["enabled"] for code in deployments)
+
+
+def test_a_code_location_gets_the_secrets_of_its_own_domain_alone() -> None:
+    deployments = _yaml("values.yaml")["dagster-user-deployments"]["deployments"]
+    assert [code["name"] for code in deployments] == [domain.name.replace("_", "-") for domain in domains()]
+    for code in deployments:
+        assert [secret["name"] for secret in code["envSecrets"]] == ["shopstream-dagster", code["name"]]
+        assert [volume["secret"]["secretName"] for volume in code["volumes"]] == [f"{code['name']}-snowflake-key"]
 
 
 def test_the_webserver_is_not_exposed_and_has_no_credentials_of_the_data() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from shopstream_assets.cli.doctor import examination, finding, postgres, settings
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.domains.streamvision.domain import STREAMVISION
 from shopstream_assets.embedded import stack
 from shopstream_assets.platform.declare.domain import Domain
 
@@ -108,7 +109,7 @@ def test_a_check_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         return iter(())
 
     monkeypatch.setattr(examination, "SERVICE_SECONDS", 0.2)
-    monkeypatch.setattr(examination, "services_of", lambda _: [examination._Service("Sleeper", (), hangs)])
+    monkeypatch.setattr(examination, "services_of", lambda *_: [examination._Service("Sleeper", (), hangs)])
     try:
         last = list(examination.examine(SHOPSTREAM, WELL_FORMED))[-1]
     finally:
@@ -149,6 +150,23 @@ def test_each_malformed_setting_is_explained(name: str, value: str, advice: str)
     ]
     assert len(findings) == 1
     assert re.search(advice, findings[0].advice)
+
+
+def test_what_is_said_for_a_domain_alone_is_what_is_checked_of_it() -> None:
+    own = {
+        "STREAMVISION_SNOWFLAKE_ROLE": "STREAMVISION_TRANSFORMER",
+        "STREAMVISION_SNOWFLAKE_PRIVATE_KEY_PATH": "/no/such/key.p8",
+        "STREAMVISION_SNOWFLAKE_PASSWORD": "s3cret-sv",
+    }
+    findings = {f.what: f for f in settings.check_settings(STREAMVISION, {**WELL_FORMED, **own})}
+    assert findings["STREAMVISION_SNOWFLAKE_ROLE"].found == "STREAMVISION_TRANSFORMER"
+    assert findings["SNOWFLAKE_USER"].found == "SERVICE"
+    assert "SNOWFLAKE_ROLE" not in findings
+    assert findings["STREAMVISION_SNOWFLAKE_PRIVATE_KEY_PATH"].result == "FAIL"
+    [needs] = [s.needs for s in examination.services_of(STREAMVISION, own) if s.name == "Snowflake"]
+    assert "STREAMVISION_SNOWFLAKE_PRIVATE_KEY_PATH" in needs
+    hide = finding.Redactor({**WELL_FORMED, **own})
+    assert "s3cret" not in hide(finding.Finding("FAIL", "login", "no s3cret-sv, no s3cret-sf")).found
 
 
 def test_half_a_pair_of_aws_keys_is_a_failure() -> None:

@@ -18,8 +18,10 @@ from shopstream_assets.cli.doctor.postgres import check_source, check_storage
 from shopstream_assets.cli.doctor.settings import check_settings
 from shopstream_assets.cli.doctor.warehouse import check_warehouse
 from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.settings import variable_of
 
 SERVICE_SECONDS = 60
+_LOGIN = ("ACCOUNT", "USER", "ROLE", "PORT", "PROTOCOL", "PRIVATE_KEY_PATH")
 
 
 def examine(domain: Domain, environment: Environment) -> Iterator[Finding]:
@@ -30,7 +32,7 @@ def examine(domain: Domain, environment: Environment) -> Iterator[Finding]:
         if finding.result == "FAIL":
             broken.add(finding.what)
         yield hide(finding)
-    pending = [_Examination(service, domain, environment, broken) for service in services_of(domain)]
+    pending = [_Examination(service, domain, environment, broken) for service in services_of(domain, environment)]
     deadline = time.monotonic() + SERVICE_SECONDS
     for examination in pending:
         for finding in examination.findings(deadline):
@@ -83,7 +85,7 @@ class _Examination:
             yield finding
 
 
-def services_of(domain: Domain) -> list[_Service]:
+def services_of(domain: Domain, environment: Environment) -> list[_Service]:
     """The services of a domain, and the settings that each needs."""
     bucket = domain.variable("LAKE_BUCKET")
     return [
@@ -94,14 +96,9 @@ def services_of(domain: Domain) -> list[_Service]:
         _Service(
             "Snowflake",
             (
-                "SNOWFLAKE_ACCOUNT",
-                "SNOWFLAKE_USER",
-                "SNOWFLAKE_ROLE",
+                *(variable_of(domain, f"SNOWFLAKE_{name}", environment) for name in _LOGIN),
                 domain.database_variable,
                 domain.integration_variable,
-                "SNOWFLAKE_PORT",
-                "SNOWFLAKE_PROTOCOL",
-                "SNOWFLAKE_PRIVATE_KEY_PATH",
                 "SNOWFLAKE credentials",
                 bucket,
             ),

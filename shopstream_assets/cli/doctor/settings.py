@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from shopstream_assets.cli.doctor.finding import LOCAL_HINT, Environment, Finding, masked
 from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.settings import variable_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class _Setting:
 
 def check_settings(domain: Domain, environment: Environment) -> Iterator[Finding]:
     """Every variable that is read for a domain: present where needed, well-formed, consistent with the others."""
-    for setting in settings_of(domain):
+    for setting in settings_of(domain, environment):
         value = environment.get(setting.name, "")
         if value and (problem := setting.problem(value)):
             yield Finding("FAIL", setting.name, "set, but not usable" if setting.secret else masked(value), problem)
@@ -38,12 +39,13 @@ def check_settings(domain: Domain, environment: Environment) -> Iterator[Finding
             yield Finding("FAIL", setting.name, "not set", f".env.example says what it means. {LOCAL_HINT}")
         elif setting.default:
             yield Finding("ok", setting.name, f"not set: {setting.default}")
-    yield from _check_combinations(environment)
+    yield from _check_combinations(domain, environment)
 
 
 def check_dotenv(path: Path, domain: Domain, environment: Environment) -> Iterator[Finding]:
     """Where settings are missing that the file of the current folder would give: that there is no such file."""
-    missing = [item.name for item in settings_of(domain) if item.required and not environment.get(item.name)]
+    read = settings_of(domain, environment)
+    missing = [item.name for item in read if item.required and not environment.get(item.name)]
     if missing and not path.is_file():
         advice = (
             "Change to the folder of the repository, where `shopstream stack up` leaves its settings in .env, or set "
@@ -52,7 +54,7 @@ def check_dotenv(path: Path, domain: Domain, environment: Environment) -> Iterat
         yield Finding("FAIL", "settings", f"no file {path.absolute()}, and {len(missing)} settings are missing", advice)
 
 
-def _check_combinations(environment: Environment) -> Iterator[Finding]:
+def _check_combinations(domain: Domain, environment: Environment) -> Iterator[Finding]:
     def given(*names: str) -> list[str]:
         return [name for name in names if environment.get(name)]
 
@@ -64,13 +66,13 @@ def _check_combinations(environment: Environment) -> Iterator[Finding]:
         yield Finding("FAIL", "AWS credentials", f"only {keys[0]} is set", advice)
     else:
         yield Finding("ok", "AWS credentials", "two keys" if keys else "those of the profile or the instance's role")
-    login = given("SNOWFLAKE_PRIVATE_KEY_PATH", "SNOWFLAKE_PASSWORD")
+    login = given(*(variable_of(domain, f"SNOWFLAKE_{name}", environment) for name in ("PRIVATE_KEY_PATH", "PASSWORD")))
     if not login:
         advice = f"Set SNOWFLAKE_PRIVATE_KEY_PATH (preferred) or SNOWFLAKE_PASSWORD. {LOCAL_HINT}"
         yield Finding("FAIL", "SNOWFLAKE credentials", "neither a private key nor a password", advice)
     else:
         yield Finding("ok", "SNOWFLAKE credentials", login[0])
-    server = given("SNOWFLAKE_HOST", "SNOWFLAKE_PORT", "SNOWFLAKE_PROTOCOL")
+    server = given(*(variable_of(domain, f"SNOWFLAKE_{name}", environment) for name in ("HOST", "PORT", "PROTOCOL")))
     if server and len(server) < 3:
         advice = "For Snowflake itself unset all of SNOWFLAKE_HOST, _PORT and _PROTOCOL; for another server set all."
         yield Finding("warn", "SNOWFLAKE server", f"only {', '.join(server)} set", advice)
@@ -166,8 +168,12 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return lambda value: "" if value in choices else f"Write {' or '.join(choices)}."
 
 
-def settings_of(domain: Domain) -> list[_Setting]:
+def settings_of(domain: Domain, environment: Environment) -> list[_Setting]:
     """What is read of the environment for a domain, in the order of .env.example."""
+
+    def own(name: str) -> str:
+        return variable_of(domain, name, environment)
+
     return [
         _Setting(domain.variable("SOURCE_MODE"), True, _choice("simulated", "live")),
         _Setting(domain.variable("START_DATE"), not domain.start_date, _day, default=str(domain.start_date or "")),
@@ -179,14 +185,14 @@ def settings_of(domain: Domain) -> list[_Setting]:
         _Setting("AWS_ENDPOINT_URL", False, _endpoint, default="AWS itself"),
         _Setting("AWS_DEFAULT_REGION", False, _anything),
         _Setting(domain.variable("LAKE_BUCKET"), False, _bucket, default=domain.bucket),
-        _Setting("SNOWFLAKE_ACCOUNT", True, _account),
-        _Setting("SNOWFLAKE_USER", True, _anything),
-        _Setting("SNOWFLAKE_PRIVATE_KEY_PATH", False, _key_file),
-        _Setting("SNOWFLAKE_PASSWORD", False, _anything, secret=True),
-        _Setting("SNOWFLAKE_ROLE", True, _anything),
-        _Setting("SNOWFLAKE_HOST", False, _anything, default="Snowflake itself"),
-        _Setting("SNOWFLAKE_PORT", False, _whole),
-        _Setting("SNOWFLAKE_PROTOCOL", False, _choice("http", "https")),
+        _Setting(own("SNOWFLAKE_ACCOUNT"), True, _account),
+        _Setting(own("SNOWFLAKE_USER"), True, _anything),
+        _Setting(own("SNOWFLAKE_PRIVATE_KEY_PATH"), False, _key_file),
+        _Setting(own("SNOWFLAKE_PASSWORD"), False, _anything, secret=True),
+        _Setting(own("SNOWFLAKE_ROLE"), True, _anything),
+        _Setting(own("SNOWFLAKE_HOST"), False, _anything, default="Snowflake itself"),
+        _Setting(own("SNOWFLAKE_PORT"), False, _whole),
+        _Setting(own("SNOWFLAKE_PROTOCOL"), False, _choice("http", "https")),
         _Setting(domain.database_variable, False, _anything, default=domain.database),
         _Setting(domain.integration_variable, False, _anything, default=domain.integration),
         _Setting("DAGSTER_HOME", True, _dagster_home),

@@ -9,7 +9,12 @@ from typing import Any
 
 from shopstream_assets.cli.doctor.finding import LOCAL_HINT, Environment, Finding, words
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.settings import lake_bucket, storage_integration, warehouse_database
+from shopstream_assets.platform.declare.settings import (
+    lake_bucket,
+    storage_integration,
+    variable_of,
+    warehouse_database,
+)
 
 SCHEMAS = ("RAW", "STAGING", "CORE", "MARTS")
 WAREHOUSES = ("LOADING_WH", "TRANSFORMING_WH", "REPORTING_WH")
@@ -26,7 +31,7 @@ def check_warehouse(domain: Domain, environment: Environment) -> Iterator[Findin
     named = warehouse_database(domain, environment)
     database = _identifier(named)
     try:
-        session = connector.connect(**_snowflake_login(environment))
+        session = connector.connect(**_snowflake_login(domain, environment))
     except (connector.Error, ValueError, TypeError) as error:
         advice = (
             "Correct account, user and credentials; a network policy of the account may also refuse this address. "
@@ -38,7 +43,8 @@ def check_warehouse(domain: Domain, environment: Environment) -> Iterator[Findin
     integration = _identifier(storage_integration(domain, environment))
     location = f"s3://{lake_bucket(domain, environment)}/_doctor/"
     stage = f"{database}.RAW.{probe}"
-    grant = f"deploy/snowflake creates it and grants it to {environment['SNOWFLAKE_ROLE']}."
+    user, role = (environment[variable_of(domain, name, environment)] for name in ("SNOWFLAKE_USER", "SNOWFLAKE_ROLE"))
+    grant = f"deploy/snowflake creates it and grants it to {role}."
     stages = [
         f"create stage {stage} url = '{location}' storage_integration = {integration}",
         f"list @{stage}",
@@ -47,7 +53,7 @@ def check_warehouse(domain: Domain, environment: Environment) -> Iterator[Findin
     table = f"{database}.STAGING.{probe}"
     tables = [f"create temporary table {table} (x number(38,0))", f"drop table {table}"]
     with session, session.cursor() as cursor:
-        yield Finding("ok", "Snowflake: login", f"as {environment['SNOWFLAKE_USER']}")
+        yield Finding("ok", "Snowflake: login", f"as {user}")
         for what, statements, found in (
             *((f"warehouse {name}", [f"use warehouse {name}"], "usable") for name in WAREHOUSES),
             (f"database {named}", [f"use database {database}"], "usable"),
@@ -67,7 +73,7 @@ def check_warehouse(domain: Domain, environment: Environment) -> Iterator[Findin
                 yield Finding("ok", f"Snowflake: {what}", found)
 
 
-def _snowflake_login(environment: Environment) -> dict[str, Any]:
+def _snowflake_login(domain: Domain, environment: Environment) -> dict[str, Any]:
     options = {
         "account": "SNOWFLAKE_ACCOUNT",
         "user": "SNOWFLAKE_USER",
@@ -79,7 +85,8 @@ def _snowflake_login(environment: Environment) -> dict[str, Any]:
         "private_key_file": "SNOWFLAKE_PRIVATE_KEY_PATH",
         "private_key_file_pwd": "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
     }
-    given: dict[str, Any] = {name: environment[v] for name, v in options.items() if environment.get(v)}
+    own = {name: variable_of(domain, variable, environment) for name, variable in options.items()}
+    given: dict[str, Any] = {name: environment[v] for name, v in own.items() if environment.get(v)}
     if "port" in given:
         given["port"] = int(given["port"])
     if "private_key_file" in given:

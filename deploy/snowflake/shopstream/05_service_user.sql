@@ -1,3 +1,4 @@
+-- Written by `shopstream generate` from deploy/templates/snowflake/05_service_user.sql; do not edit.
 -- The platform's user. A service user has no password and cannot log in to the web interface; its private key stays
 -- with the platform.
 use role USERADMIN;

@@ -1,5 +1,7 @@
+-- Written by `shopstream generate` from deploy/templates/snowflake/02_roles.sql; do not edit.
 -- Who may do what. The platform logs in as SHOPSTREAM_TRANSFORMER; the other roles are for people and for tools.
--- Run 01 to 07 in order; docs/production.md has the commands. Every file may be run again.
+-- Run 01 to 07 in order; docs/production.md has the commands. Every file may be run again. The roles are this domain's
+-- alone: who reads one business on the platform does not read another.
 use role USERADMIN;
 
 create role if not exists SHOPSTREAM_LOADER comment = 'Loads the lake into RAW and STAGING.';
@@ -16,3 +18,8 @@ grant role SHOPSTREAM_REPORTER to role SHOPSTREAM_PII_READER;
 -- were it SYSADMIN's, every administrator would read personal data.
 grant role SHOPSTREAM_TRANSFORMER to role SYSADMIN;
 grant role SHOPSTREAM_REPORTER to role SYSADMIN;
+
+grant usage on warehouse LOADING_WH to role SHOPSTREAM_LOADER;
+grant usage on warehouse TRANSFORMING_WH to role SHOPSTREAM_TRANSFORMER;
+grant usage on warehouse REPORTING_WH to role SHOPSTREAM_TRANSFORMER;
+grant usage on warehouse REPORTING_WH to role SHOPSTREAM_REPORTER;

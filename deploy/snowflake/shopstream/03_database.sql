@@ -1,3 +1,4 @@
+-- Written by `shopstream generate` from deploy/templates/snowflake/03_database.sql; do not edit.
 -- The database and its schemas. With managed access only administrators grant: the owner of a table, which is the
 -- platform's role, cannot show it to anyone.
 use role SYSADMIN;

@@ -3,7 +3,7 @@
 -- `if not exists`: a replaced integration gets another external id, and AWS would refuse it.
 use role ACCOUNTADMIN;
 
-create storage integration if not exists SHOPSTREAM_LAKE
+create storage integration if not exists $integration
     type = external_stage
     storage_provider = 'S3'
     enabled = true
@@ -13,9 +13,9 @@ create storage integration if not exists SHOPSTREAM_LAKE
 
 use role SECURITYADMIN;
 
-grant usage on integration SHOPSTREAM_LAKE to role SHOPSTREAM_LOADER;
+grant usage on integration $integration to role ${prefix}_LOADER;
 
 -- STORAGE_AWS_IAM_USER_ARN and STORAGE_AWS_EXTERNAL_ID go into the AWS role: docs/production.md, step 3.
 use role ACCOUNTADMIN;
 
-describe integration SHOPSTREAM_LAKE;
+describe integration $integration;

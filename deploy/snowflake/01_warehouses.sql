@@ -1,4 +1,5 @@
--- Three warehouses, so that loading, transforming and reporting neither wait for each other nor hide in one bill.
+-- Three warehouses, shared by all domains, so that loading, transforming and reporting neither wait for each other nor
+-- hide in one bill. A query's tag tells whose it is.
 -- A statement that runs for an hour is stuck, and so is one that queues for ten minutes.
 use role SYSADMIN;
 
@@ -44,10 +45,3 @@ create resource monitor if not exists SHOPSTREAM_MONTHLY with
 alter warehouse LOADING_WH set resource_monitor = SHOPSTREAM_MONTHLY;
 alter warehouse TRANSFORMING_WH set resource_monitor = SHOPSTREAM_MONTHLY;
 alter warehouse REPORTING_WH set resource_monitor = SHOPSTREAM_MONTHLY;
-
-use role SECURITYADMIN;
-
-grant usage on warehouse LOADING_WH to role SHOPSTREAM_LOADER;
-grant usage on warehouse TRANSFORMING_WH to role SHOPSTREAM_TRANSFORMER;
-grant usage on warehouse REPORTING_WH to role SHOPSTREAM_TRANSFORMER;
-grant usage on warehouse REPORTING_WH to role SHOPSTREAM_REPORTER;

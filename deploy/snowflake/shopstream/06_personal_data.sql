@@ -1,3 +1,4 @@
+-- Written by `shopstream generate` from deploy/templates/snowflake/06_personal_data.sql; do not edit.
 -- Personal data is masked by its tag, for everyone but SHOPSTREAM_PII_READER: the platform itself, which needs none of
 -- it, and administrators included. Needs Enterprise Edition; without it leave out 06 and 07, and grant
 -- SHOPSTREAM_PII_READER, the only role of ours besides the platform's that reaches STAGING, with care.
@@ -10,7 +11,7 @@ use role ACCOUNTADMIN;
 
 create tag if not exists SHOPSTREAM_DWH.GOVERNANCE.PII
     allowed_values 'true'
-    comment = 'Personal data; follows from pii=True in shopstream_assets/domains/shopstream/tables.py.';
+    comment = 'Personal data; follows from pii=True in the declarations of its tables.';
 
 create masking policy if not exists SHOPSTREAM_DWH.GOVERNANCE.MASK_TEXT as (content varchar) returns varchar ->
     case when is_role_in_session('SHOPSTREAM_PII_READER') or content is null then content else '*** masked ***' end;

@@ -1,8 +1,7 @@
--- Follows from the declarations in shopstream_assets/domains/shopstream/tables.py; after a change there, run
---   python deploy/snowflake/staging_tables.py
--- and run this file again: every statement may be repeated.
+-- Written by `shopstream generate` from deploy/templates/snowflake/07_staging_tables.sql; do not edit.
 -- The tables with personal data, made before the first load exactly as the platform would make them, and owned by its
 -- role, so that no row lies there unmasked for a moment. The platform finds them and leaves them as they are.
+-- After a change of the declarations run this file again: every statement may be repeated.
 use role SHOPSTREAM_TRANSFORMER;
 
 create table if not exists "SHOPSTREAM_DWH".STAGING."STG_USERS" (

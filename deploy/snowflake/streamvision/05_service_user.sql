@@ -1,0 +1,19 @@
+-- Written by `shopstream generate` from deploy/templates/snowflake/05_service_user.sql; do not edit.
+-- The platform's user. A service user has no password and cannot log in to the web interface; its private key stays
+-- with the platform.
+use role USERADMIN;
+
+create user if not exists STREAMVISION_SERVICE
+    type = service
+    rsa_public_key = '<% public_key %>'
+    default_role = STREAMVISION_TRANSFORMER
+    default_secondary_roles = ()
+    default_warehouse = LOADING_WH
+    default_namespace = STREAMVISION_WH
+    -- What dbt runs when its process is killed; Snowflake waits for five minutes.
+    abort_detached_query = true
+    comment = 'StreamVision, the platform.';
+
+use role SECURITYADMIN;
+
+grant role STREAMVISION_TRANSFORMER to user STREAMVISION_SERVICE;

@@ -1,0 +1,1 @@
+"""`shopstream generate`: files that follow from the domains."""
