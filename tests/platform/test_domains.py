@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from shopstream_assets.cli.each import for_each
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import state
 from shopstream_assets.platform.declare.domain import Domain
@@ -192,6 +193,25 @@ def test_one_domain_that_cannot_be_loaded_keeps_no_other_from_the_stack(
     assert len(told) == 1
     assert told[0].startswith("The domain airline is left out: the domain airline cannot be loaded from company_domain")
     assert "RuntimeError: no licence" in told[0]
+
+
+def test_what_is_done_for_several_domains_is_done_for_those_that_are_well_and_the_other_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, "airline = company_domain:AIRLINE", "raise RuntimeError('no licence')", monkeypatch)
+    done: list[str] = []
+
+    def act(domain: Domain) -> None:
+        if domain.name == "streamvision":
+            raise ConnectionError("nobody answers")
+        done.append(domain.name)
+
+    failed = for_each(["airline", "streamvision", "shopstream"], act)
+    assert done == ["shopstream"]
+    assert [told.partition(":")[0] for told in failed] == ["airline", "streamvision"]
+    assert "RuntimeError: no licence" in failed[0]
+    with pytest.raises(Problem, match="no licence"):
+        for_each(["airline"], act)
 
 
 def test_domains_that_are_named_in_code_are_known_to_pip(local_stack: Mapping[str, str]) -> None:
