@@ -6,8 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from shopstream_assets.platform.declare.domain import Domain
 
 
 @contextlib.contextmanager
@@ -112,7 +116,7 @@ def down() -> None:
 
 @stack.command("status")
 def services() -> None:
-    """Show each service; exit with 1 unless all are up."""
+    """Show each service, and which domains do not load; exit with 1 unless all services are up."""
     with _plain_errors():
         all_up = _print_status()
     if not all_up:
@@ -121,10 +125,12 @@ def services() -> None:
 
 def _print_status() -> bool:
     from shopstream_assets.embedded import stack as local
+    from shopstream_assets.platform.declare.registry import domains_that_load
 
     rows = local.status()
     for row in rows:
         click.echo(f"{row.service:<10} {row.state:<14} {row.address or '-':<16} pid {row.pid or '-':<8} {row.detail}")
+    domains_that_load(lambda name, problem: click.echo(f"{name:<10} {'left out':<14} {problem}"))
     return all(row.state == "up" for row in rows)
 
 
@@ -146,10 +152,7 @@ def reset(yes: bool) -> None:
 _DOMAIN = click.option(
     "--domain", "name", default="shopstream", show_default=True, metavar="NAME", help="A domain that is installed."
 )
-
-
-@main.command()
-@click.option(
+_DOMAINS = click.option(
     "--domain",
     "name",
     default="shopstream",
@@ -157,33 +160,46 @@ _DOMAIN = click.option(
     metavar="NAME",
     help="A domain that is installed, or all of them: all.",
 )
+
+
+def _named(name: str) -> list[str]:
+    """The names of the domains that `_DOMAINS` stands for."""
+    from shopstream_assets.platform.declare.registry import registered
+
+    return list(registered()) if name == "all" else [name]
+
+
+@main.command()
+@_DOMAINS
 @click.option("--quiet", is_flag=True, help="Show the result only.")
 def demo(name: str, quiet: bool) -> None:
     """Play 90 days of a business, carry them through every layer, and show what came out."""
     from shopstream_assets.cli.demo import DemoFailed, run
-    from shopstream_assets.platform.declare.registry import registered
     from shopstream_assets.platform.errors import Problem
 
     with _plain_errors(DemoFailed, Problem):
-        run(list(registered()) if name == "all" else [name], quiet=quiet)
+        run(_named(name), quiet=quiet)
 
 
 @main.command()
-@_DOMAIN
+@_DOMAINS
 def status(name: str) -> None:
     """Show which days failed or are missing, per asset, and the command that repairs them; exit with 1 if any.
 
     Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
     """
     _load_dotenv(Path(".env"))
+    from shopstream_assets.cli.each import for_each
     from shopstream_assets.cli.status import show
-    from shopstream_assets.platform.declare.registry import domain_named
     from shopstream_assets.platform.declare.settings import SettingsError
     from shopstream_assets.platform.errors import Problem
 
+    well = []
     with _plain_errors(SettingsError, Problem, needs_services=True):
-        all_well = show(domain_named(name))
-    if not all_well:
+        failed = for_each(_named(name), lambda domain: well.append(show(domain)))
+        if failed:
+            raise click.ClickException("\n".join(failed))
+    if not all(well):
         raise SystemExit(1)
 
 
@@ -269,30 +285,46 @@ def generate(check: bool) -> None:
 
 
 @main.command()
-@_DOMAIN
+@_DOMAINS
 def doctor(name: str) -> None:
-    """Check the settings of a domain, and that every service is reachable and permits what the platform does.
+    """Check the settings of a domain, that every service permits what the platform does, and that its code loads.
 
     Reads the environment, and before it `.env` of the current folder; what the shell sets wins. Exits with 1 when a
     check fails. Writes only probes of its own, and removes them.
     """
-    from shopstream_assets.cli.doctor.examination import examine
-    from shopstream_assets.cli.doctor.settings import check_dotenv
-    from shopstream_assets.platform.declare.registry import domain_named
+    from shopstream_assets.cli.each import for_each
     from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(Problem):
-        domain = domain_named(name)
     _load_dotenv(Path(".env"))
-    failed = False
-    for finding in (*check_dotenv(Path(".env"), domain, os.environ), *examine(domain, os.environ)):
-        failed |= finding.result == "FAIL"
+    names, well = _named(name), []
+    with _plain_errors(Problem):
+        failed = for_each(names, lambda domain: well.append(_examine(domain, with_title=len(names) > 1)))
+        if failed:
+            raise click.ClickException("\n".join(failed))
+    if not all(well):
+        raise SystemExit(1)
+
+
+def _examine(domain: Domain, with_title: bool) -> bool:
+    """Print what `doctor` finds of a domain; returns whether nothing fails."""
+    from shopstream_assets.cli.doctor.code_location import check_code_location
+    from shopstream_assets.cli.doctor.examination import examine
+    from shopstream_assets.cli.doctor.settings import check_dotenv
+
+    if with_title:
+        click.echo(f"{domain.title}:")
+    well = True
+    for finding in (
+        *check_dotenv(Path(".env"), domain, os.environ),
+        *examine(domain, os.environ),
+        *check_code_location(domain),
+    ):
+        well &= finding.result != "FAIL"
         mark = click.style(f"{finding.result:<5}", fg={"ok": "green", "warn": "yellow", "FAIL": "red"}[finding.result])
         click.echo(f"{mark} {finding.what:<36} {finding.found}")
         if finding.advice:
             click.echo(f"      {'':<36} -> {finding.advice}")
-    if failed:
-        raise SystemExit(1)
+    return well
 
 
 def _load_dotenv(path: Path) -> None:

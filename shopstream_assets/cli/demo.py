@@ -55,28 +55,25 @@ def run(names: Sequence[str], quiet: bool = False) -> None:
     from shopstream_assets.embedded.state import alone, home
     from shopstream_assets.platform.declare.registry import domain_named
 
-    domains = [domain_named(name) for name in names]
+    if len(names) == 1:
+        # Before anything is started for it.
+        domain_named(names[0])
     console = Console(stderr=True, quiet=quiet)
     refusal = (
         "Another demo is at work on this stack (process {pid}): wait for its end, or end it with Ctrl-C in its shell. "
         "A demo that was ended goes on where it was when it is started again."
     )
     with alone(home(), "demo", refusal):
-        _run(domains, console)
+        _run(names, console)
 
 
-def _run(domains: Sequence[Domain], console: Console) -> None:
+def _run(names: Sequence[str], console: Console) -> None:
+    from shopstream_assets.cli.each import for_each
     from shopstream_assets.embedded import stack
 
     with console.status("Starting PostgreSQL, S3 and Snowflake on this machine"):
         os.environ.update(stack.up(say=console.print))
-    failed = []
-    for domain in domains:
-        try:
-            show(domain, console)
-        except DemoFailed as failure:
-            failed.append(str(failure) if len(domains) == 1 else f"{domain.title}: {failure}")
-    if failed:
+    if failed := for_each(names, lambda domain: show(domain, console)):
         raise DemoFailed("\n".join(failed))
 
 

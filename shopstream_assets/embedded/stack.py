@@ -27,7 +27,7 @@ from shopstream_assets.embedded.process import Running
 from shopstream_assets.embedded.state import Home, Memory
 from shopstream_assets.embedded.supervision import Deaths
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.registry import domain_named, registered
+from shopstream_assets.platform.declare.registry import domains_that_load, registered
 
 __all__ = ["ServiceStatus", "StackError", "down", "reset", "revive", "running", "status", "up"]
 
@@ -82,13 +82,7 @@ def up(root: Path | None = None, say: Say = _silent) -> Mapping[str, str]:
 
 def _installed(say: Say) -> list[Domain]:
     """The domains that are installed; one that cannot be loaded is told of, and keeps no other from its stack."""
-    found = []
-    for name in registered():
-        try:
-            found.append(domain_named(name))
-        # Whatever its module raises: of several businesses, one being broken is not the others' matter.
-        except Exception as error:  # noqa: BLE001
-            say(f"The domain {name} is left out: {error}")
+    found = domains_that_load(lambda name, problem: say(f"The domain {name} is left out: {problem}"))
     if not registered():
         raise StackError(
             "Starting the local stack: no domain is installed, so there is nothing to keep data for. Install the "

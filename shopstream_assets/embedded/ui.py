@@ -20,6 +20,7 @@ from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.interrupts import interrupts
 from shopstream_assets.embedded.process import free_ports, port_is_free
 from shopstream_assets.embedded.supervision import Deaths, Processes
+from shopstream_assets.platform.declare.registry import domains_that_load
 
 PREFERRED_PORT = 3000
 START_SECONDS = 180
@@ -41,26 +42,25 @@ def choose_port(wanted: int | None) -> int:
 
 
 def code_servers(repository: Path) -> dict[str, tuple[str, ...]]:
-    """Location -> how its code server is told what to load, for each entry of the repository's workspace.yaml."""
+    """Location -> how its code server is told what to load: each entry of the repository's workspace.yaml.
+
+    And each domain that a package beside it brings, by its name.
+    """
     import yaml  # type: ignore[import-untyped]
 
     path = repository / "workspace.yaml"
     try:
         modules = [entry["python_module"] for entry in yaml.safe_load(path.read_text())["load_from"]]
-        return {
-            module["location_name"]: (
-                "--module-name",
-                module["module_name"],
-                "--location-name",
-                module["location_name"],
-            )
-            for module in modules
-        }
+        named = {module["location_name"]: module["module_name"] for module in modules}
     except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
         raise StackError(
             f"Reading {path}: expected entries python_module with module_name and location_name, found "
             f"{type(error).__name__}: {error}. Correct the file and run this again."
         ) from None
+    # One that cannot be loaded was told of when the services started.
+    for domain in domains_that_load(lambda name, problem: None):
+        named.setdefault(domain.name, domain.module)
+    return {location: ("--module-name", module, "--location-name", location) for location, module in named.items()}
 
 
 def commands(repository: Path, folder: Path, port: int) -> dict[str, Sequence[str]]:

@@ -34,7 +34,7 @@ from shopstream_assets.platform.transform.assets import dbt_definitions
 
 
 def domain_definitions(
-    domain: Domain, checks: Sequence[dg.AssetChecksDefinition], on_a_clock: Sequence[dg.AssetChecksDefinition] = ()
+    domain: Domain, checks: Sequence[dg.AssetChecksDefinition] = (), on_a_clock: Sequence[dg.AssetChecksDefinition] = ()
 ) -> dg.Definitions:
     """Every asset, check, job, schedule, sensor and resource of a domain.
 

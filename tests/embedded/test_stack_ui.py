@@ -294,7 +294,8 @@ def test_each_code_location_of_the_workspace_has_a_code_server_and_one_that_is_n
 ) -> None:
     repository = Path(__file__).resolve().parents[2]
     made = ui.commands(repository, tmp_path, 1)
-    assert list(made) == ["the code server of shopstream", ui.DAEMON, ui.WEBSERVER]
+    code = ["the code server of shopstream", "the code server of streamvision"]
+    assert list(made) == [*code, ui.DAEMON, ui.WEBSERVER]
     assert "location_name: shopstream" in (tmp_path / "workspace.yaml").read_text()
 
     (tmp_path / "workspace.yaml").write_text("load_from: [{grpc_server: {port: 1}}]")

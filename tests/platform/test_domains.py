@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from shopstream_assets.cli.each import for_each
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import state
 from shopstream_assets.platform.declare.domain import Domain
@@ -31,6 +32,17 @@ def of(name: str, **changes: object) -> Domain:
 
 
 AIRLINE = of("air_line")
+
+
+def test_a_package_of_its_own_says_where_definitions_and_models_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "company_rail").mkdir()
+    (tmp_path / "company_rail" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rail = of("rail", package="company_rail")
+    assert rail.module == "company_rail.definitions"
+    assert rail.project() == tmp_path / "company_rail" / "dbt_project"
 
 
 def test_everything_of_a_domain_is_named_after_it() -> None:
@@ -178,7 +190,28 @@ def test_one_domain_that_cannot_be_loaded_keeps_no_other_from_the_stack(
     installed(tmp_path, "airline = company_domain:AIRLINE", "raise RuntimeError('no licence')", monkeypatch)
     told: list[str] = []
     assert "shopstream" in [domain.name for domain in stack._installed(told.append)]
-    assert told == ["The domain airline is left out: no licence"]
+    assert len(told) == 1
+    assert told[0].startswith("The domain airline is left out: the domain airline cannot be loaded from company_domain")
+    assert "RuntimeError: no licence" in told[0]
+
+
+def test_what_is_done_for_several_domains_is_done_for_those_that_are_well_and_the_other_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, "airline = company_domain:AIRLINE", "raise RuntimeError('no licence')", monkeypatch)
+    done: list[str] = []
+
+    def act(domain: Domain) -> None:
+        if domain.name == "streamvision":
+            raise ConnectionError("nobody answers")
+        done.append(domain.name)
+
+    failed = for_each(["airline", "streamvision", "shopstream"], act)
+    assert done == ["shopstream"]
+    assert [told.partition(":")[0] for told in failed] == ["airline", "streamvision"]
+    assert "RuntimeError: no licence" in failed[0]
+    with pytest.raises(Problem, match="no licence"):
+        for_each(["airline"], act)
 
 
 def test_domains_that_are_named_in_code_are_known_to_pip(local_stack: Mapping[str, str]) -> None:

@@ -218,7 +218,10 @@
 {#- Names, in the source, of the tables that a source or model is made from. -#}
 {% macro source_tables(unique_id) %}
     {%- if unique_id.startswith('source.') -%}
-        {{ return([graph.sources[unique_id].meta.dagster.asset_key[-1]]) }}
+        {#- As its asset is named, where the source says so; a name in lower case can be read off the staging table. -#}
+        {%- set source = graph.sources[unique_id] -%}
+        {%- set key = source.meta.get('dagster', {}).get('asset_key', []) -%}
+        {{ return([key[-1] if key else source.name.lower().removeprefix('stg_')]) }}
     {%- endif -%}
     {%- set found = [] -%}
     {%- for parent in graph.nodes[unique_id].depends_on.nodes -%}

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,11 @@ class Domain:
     - `tables`: its source tables. Two domains may have tables of one name.
     - `simulator`: makes the source that `simulated` mode plays.
     - `title`: its name as people write it ("ShopStream").
-    - `module`: the module of its definitions, a code location ("shopstream_assets.domains.<name>.definitions").
+    - `package`: the Python package that holds it ("shopstream_assets.domains.<name>"); of a package of your own, say
+      `__package__`. From it follow the next two.
+    - `module`: the module of its definitions, a code location ("<package>.definitions").
+    - `dbt_project`: the folder of its dbt project, which has its name: `dbt_project` in a package of your own, or
+      dbt_project/<name> of this repository.
     - `prefix`: begins its environment variables, without an underscore at the end ("SHOPSTREAM").
     - `database`: its warehouse database, where the variable `database_variable` says nothing ("<NAME>_WH").
     - `database_variable`: that variable ("<PREFIX>_SNOWFLAKE_DATABASE").
@@ -41,7 +46,6 @@ class Domain:
     - `integration_variable`: that variable ("<PREFIX>_SNOWFLAKE_STORAGE_INTEGRATION").
     - `source_database`: the database of the local stack's PostgreSQL that its simulated source is played into
       ("<name>").
-    - `dbt_project`: the folder of its dbt project, which has its name (dbt_project/<name> of this repository).
     - `start_date`: its first partition (UTC day), where <PREFIX>_START_DATE says nothing; None: that must say it.
     - `headlines`: figures of its marts that a demo ends with.
     - `charts`: what is drawn for the dbt models of that name.
@@ -51,6 +55,7 @@ class Domain:
     tables: tuple[SourceTable, ...]
     simulator: Callable[[DomainSettings], Simulator]
     title: str = ""
+    package: str = ""
     module: str = ""
     prefix: str = ""
     database: str = ""
@@ -74,9 +79,11 @@ class Domain:
             raise ValueError(f"domain {self.name}: declared twice: {', '.join(repeated)}")
         capitals = self.name.upper()
         prefix = self.prefix or capitals
+        package = self.package or f"shopstream_assets.domains.{self.name}"
         follows = {
             "title": self.name.replace("_", " ").title(),
-            "module": f"shopstream_assets.domains.{self.name}.definitions",
+            "package": package,
+            "module": f"{package}.definitions",
             "prefix": prefix,
             "database": f"{capitals}_WH",
             "database_variable": f"{prefix}_SNOWFLAKE_DATABASE",
@@ -84,7 +91,9 @@ class Domain:
             "integration": f"{capitals}_LAKE",
             "integration_variable": f"{prefix}_SNOWFLAKE_STORAGE_INTEGRATION",
             "source_database": self.name,
-            "dbt_project": REPOSITORY / "dbt_project" / self.name,
+            "dbt_project": _folder_of(self.package) / "dbt_project"
+            if self.package
+            else REPOSITORY / "dbt_project" / self.name,
         }
         for attribute, value in follows.items():
             if not getattr(self, attribute):
@@ -113,6 +122,14 @@ class Domain:
         """The folder of its dbt project."""
         assert self.dbt_project is not None
         return self.dbt_project
+
+
+def _folder_of(package: str) -> Path:
+    """Where a package lies; raises ModuleNotFoundError where there is none."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"no package is called {package!r}", name=package)
+    return Path(found.submodule_search_locations[0])
 
 
 def asset_key(domain: str, layer: str, table: str) -> dg.AssetKey:

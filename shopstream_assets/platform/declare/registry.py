@@ -8,7 +8,7 @@ A company's package adds one without a change here, in its pyproject.toml:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,21 @@ def registered() -> Mapping[str, EntryPoint]:
 def domains() -> list[Domain]:
     """All domains that are installed, in the order of their names. Raises Problem as `domain_named` does."""
     return [domain_named(name) for name in registered()]
+
+
+def domains_that_load(left_out: Callable[[str, Exception], None]) -> list[Domain]:
+    """Those of all domains that can be loaded; `left_out` is told the name of each other one, and why.
+
+    For what is done for several businesses: one of them being broken is not the others' matter.
+    """
+    found = []
+    for name in registered():
+        try:
+            found.append(domain_named(name))
+        # It raises nothing but Problem, which is not imported where nothing is wrong: it brings dagster.
+        except Exception as problem:  # noqa: BLE001
+            left_out(name, problem)
+    return found
 
 
 def _problem(found: str, next_step: str) -> Problem:
@@ -51,9 +66,10 @@ def domain_named(name: str) -> Domain:
         )
     try:
         domain = found[name].load()
-    except (ImportError, AttributeError) as error:
+    # Whatever its module raises: it may be anyone's.
+    except Exception as error:
         raise _problem(
-            f"the domain {name} cannot be loaded from {found[name].value} ({error}).",
+            f"the domain {name} cannot be loaded from {found[name].value} ({type(error).__name__}: {error}).",
             "correct that entry point, or the module that it names.",
         ) from error
     if not isinstance(domain, Domain) or domain.name != name:

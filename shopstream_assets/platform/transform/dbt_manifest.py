@@ -177,7 +177,7 @@ def _parse(project: Path, folder: Path) -> None:
         result = invoke_dbt(arguments)
         if not result.success:
             raise Problem(
-                f"dbt cannot parse the project {project.name}: {result.exception}.",
+                f"dbt cannot parse the project {project}: {result.exception}.",
                 "correct the model or YAML file it names.",
             )
         compiled = directories(project, Path(target) / "compiled")
