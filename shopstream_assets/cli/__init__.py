@@ -213,7 +213,7 @@ def rebuild(name: str, models: tuple[str, ...]) -> None:
     shell sets wins. Exits with 1 when the run failed.
     """
     _load_dotenv(Path(".env"))
-    from shopstream_assets.cli import rebuild as anew
+    from shopstream_assets.cli import rebuilding as anew
     from shopstream_assets.platform.declare.registry import domain_named
     from shopstream_assets.platform.errors import Problem
 
@@ -231,7 +231,7 @@ def restage(name: str, tables: tuple[str, ...]) -> None:
     Exits with 1 when the run failed.
     """
     _load_dotenv(Path(".env"))
-    from shopstream_assets.cli import rebuild as anew
+    from shopstream_assets.cli import rebuilding as anew
     from shopstream_assets.platform.declare.registry import domain_named
     from shopstream_assets.platform.errors import Problem
 

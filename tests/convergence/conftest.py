@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 
 import pytest
 from small_shop import DAYS, impatient
@@ -19,6 +20,8 @@ SCHEMA = "small_shop"
 
 @pytest.fixture(scope="session")
 def small_services(local_stack: Mapping[str, str]) -> Services:
+    # With the days of the stack, as other tests of this process know it, not with those of the small shop.
+    import_module("shopstream_assets.domains.shopstream.definitions")
     return dataclasses.replace(
         Services.of(SHOPSTREAM),
         source=PostgresResource(dsn=impatient(local_stack["SHOPSTREAM_POSTGRES_DSN"]), schema_name=SCHEMA),

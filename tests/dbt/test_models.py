@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from conftest import PROJECT
 from dbt_common.exceptions import CompilationError
 from small_store import (
     DAYS,
@@ -136,7 +136,7 @@ def test_the_statements_in_the_documentation_find_the_marts_figures_in_the_sourc
     log = busy_store(seed=3)
     warehouse.stage(log)
     warehouse.run(*PARTITIONED)
-    text = (PROJECT.parent / "docs" / "marts.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "marts.md").read_text(encoding="utf-8")
     in_total, in_mart, per_row = re.findall(r"```sql\n(.+?);\n(?:```|select)", text, re.DOTALL)
     # DuckDB stands in for Postgres: the statements use nothing in which the two differ.
     source = duckdb.connect()
