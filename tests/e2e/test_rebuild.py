@@ -116,7 +116,7 @@ def test_a_name_that_is_no_model_is_refused_with_those_that_are(shop: Shop) -> N
     result = shop.run([*SHOPSTREAM, "rebuild", "fact_order"])
 
     assert result.returncode == 1
-    assert "No model is called fact_order." in result.stderr
+    assert "No model of ShopStream is called fact_order." in result.stderr
     assert "fact_orders" in result.stderr
 
 
