@@ -17,7 +17,7 @@ from small_store import START
 if TYPE_CHECKING:
     from conftest import Warehouse
 
-FIRST, LOGS = int(os.environ.get("SHOPSTREAM_FIRST_LOG", "1")), int(os.environ.get("SHOPSTREAM_LOGS", "2"))
+FIRST, LOGS = int(os.environ.get("SHOPSTREAM_FIRST_LOG", "1")), int(os.environ.get("SHOPSTREAM_LOGS", "1"))
 ROUNDS = 4
 TABLES = {
     "dim_customers": {"users", "crm_contacts"},
