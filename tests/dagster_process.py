@@ -20,8 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import dagster as dg
+
 from shopstream_assets.embedded.process import free_ports
-from shopstream_assets.platform.hosting.run_launcher import living_worker
+from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher, living_worker
 
 Part = Literal["code_server", "webserver", "daemon"]
 LOCATION, REPOSITORY = "shopstream", "__repository__"
@@ -34,6 +36,17 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 class Overdue(Exception):
     """What was waited for did not happen in time."""
+
+
+def forking_instance(folder: Path) -> contextlib.AbstractContextManager[dg.DagsterInstance]:
+    """An instance whose runs are forks, as on a laptop, in a folder of a test's own."""
+    launcher = {
+        "module": ForkingRunLauncher.__module__,
+        "class": ForkingRunLauncher.__name__,
+        "config": {"base_dir": str(folder)},
+    }
+    overrides = {"run_launcher": launcher, "run_monitoring": {"enabled": True}, "telemetry": {"enabled": False}}
+    return dg.DagsterInstance.local_temp(str(folder), overrides=overrides)
 
 
 def wait_for(found: Callable[[], Any], what: str, seconds: float, every: float = 0.25) -> Any:

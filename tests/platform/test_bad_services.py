@@ -173,7 +173,9 @@ def test_a_backend_that_is_terminated_in_the_middle_of_a_scan_leaves_the_earlier
     with monkeypatch.context() as patched:
         patched.setattr(extract, "scan", terminated)
         error = failure(lines.extract)
-    assert str(error).startswith(f"{LAKE}Postgres did not answer or cut the connection (")
+    # Whether the server's last words arrive before the connection is seen to be closed is a matter of chance.
+    words = ("Postgres did not answer or cut the connection (", "the session was ended by an administrator (")
+    assert str(error).startswith(tuple(LAKE + said for said in words))
     assert error.allow_retries
     unchanged(lines, before)
 

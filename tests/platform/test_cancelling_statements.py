@@ -12,11 +12,11 @@ import pytest
 import snowflake.connector
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.launcher import LaunchRunContext
-from dagster_process import wait_for
+from dagster_process import forking_instance, wait_for
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.hosting.retries import RETRY
-from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher, living_worker
+from shopstream_assets.platform.hosting.run_launcher import living_worker
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource, batches
 from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
 
@@ -66,13 +66,7 @@ def asking_warehouse() -> None:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    launcher = {
-        "module": ForkingRunLauncher.__module__,
-        "class": ForkingRunLauncher.__name__,
-        "config": {"base_dir": str(tmp_path)},
-    }
-    overrides = {"run_launcher": launcher, "run_monitoring": {"enabled": True}, "telemetry": {"enabled": False}}
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides) as made:
+    with forking_instance(tmp_path) as made:
         yield made
 
         def alive() -> list[int]:

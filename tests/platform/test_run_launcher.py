@@ -13,7 +13,7 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterLaunchFailedError
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
-from dagster_process import wait_for
+from dagster_process import forking_instance, wait_for
 
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher, living_worker
@@ -47,13 +47,7 @@ def waiting() -> None:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    launcher = {
-        "module": ForkingRunLauncher.__module__,
-        "class": ForkingRunLauncher.__name__,
-        "config": {"base_dir": str(tmp_path)},
-    }
-    overrides = {"run_launcher": launcher, "run_monitoring": {"enabled": True}, "telemetry": {"enabled": False}}
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides) as made:
+    with forking_instance(tmp_path) as made:
         yield made
 
 

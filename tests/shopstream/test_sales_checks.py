@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from shopstream_assets.cli.summary import Services
-from shopstream_assets.domains.shopstream.checks import equals_the_source, equals_the_source_everywhere, window_of
+from shopstream_assets.domains.shopstream.checks import equals_the_source, equals_the_source_everywhere
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.domains.shopstream.sales_comparison import Sales, compare_sales
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS, PRODUCTS
@@ -23,6 +23,7 @@ from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.loading import load_from_lake
 from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.transform.comparison_checks import window_of
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection

@@ -1,27 +1,17 @@
-{#-
-    What a change in the window reaches, as queries of one column for `remember_touched`; see ../macros/touched.sql. A
-    partition names every key that it ever held, so the keys of the window's partitions are all that may have changed.
--#}
-
-{#- Keys of a staging table that the window's partitions name. -#}
-{% macro changed_keys(table, name) -%}
-    select distinct id as {{ name }}
-    from {{ source('streamvision', table) }}
-    where {{ in_window() }}
-{%- endmacro %}
+{#- What a change in the window reaches, beyond its own keys: see touched_keys.sql of the shared macros. -#}
 
 {#- Viewings of episodes that changed, or whose episode did. -#}
 {% macro changed_viewings() -%}
-    {{ changed_keys('STG_EPISODE_VIEWING', 'viewing_id') }}
+    {{ touched_keys('STG_EPISODE_VIEWING', 'viewing_id') }}
     union
     select id
     from {{ source('streamvision', 'STG_EPISODE_VIEWING') }}
-    where episode_id in ({{ changed_keys('STG_EPISODES', 'episode_id') }})
+    where episode_id in ({{ touched_keys('STG_EPISODES', 'episode_id') }})
 {%- endmacro %}
 
 {#- Users any of whose subscription events changed: each event says what the one before it left. -#}
 {% macro changed_subscribers() -%}
-    {%- set events = changed_keys('STG_SUBSCRIPTION_EVENTS', 'event_id') -%}
+    {%- set events = touched_keys('STG_SUBSCRIPTION_EVENTS', 'event_id') -%}
     select user_id
     from {{ source('streamvision', 'STG_SUBSCRIPTION_EVENTS') }}
     where user_id is not null and id in ({{ events }})

@@ -15,12 +15,13 @@ from shopstream_assets.domains.shopstream.sales_comparison import (
     compare_sales,
 )
 from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
-from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, Window, ranges, spans
+from shopstream_assets.platform.declare.partitions import ranges, spans
 from shopstream_assets.platform.declare.settings import domain_settings
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
+from shopstream_assets.platform.transform.comparison_checks import window_of
 
 SALES = dg.AssetKey(["shopstream", "marts", "mart_sales_overview"])
 # Dates and stretches of days that a message names.
@@ -87,15 +88,6 @@ def equals_the_source_everywhere(
             **{f"days_of_{name}_not_as_in_the_lake": len(drift.days) for name, drift in found.drift.items()},
         },
     )
-
-
-def window_of(tags: Mapping[str, str], now: dt.datetime) -> Window | None:
-    """The days that a run's tags name; None where they name none."""
-    first = tags.get(DAY_TAG, tags.get(SPAN_TAGS[0]))
-    last = tags.get(DAY_TAG, tags.get(SPAN_TAGS[1]))
-    if first is None or last is None:
-        return None
-    return Window.seen_at(dt.date.fromisoformat(first), dt.date.fromisoformat(last) + ONE_DAY, now)
 
 
 def stale(found: Comparison, now: dt.datetime) -> list[dt.date]:

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, ranges
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.tables import SourceTable, quoted, snowflake_name
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.lake.manifest import Manifest, published, readable_manifests
+from shopstream_assets.platform.lake.manifest import published, readable_manifests
 from shopstream_assets.platform.sources.postgres import extract
 from shopstream_assets.platform.sources.snapshot import Snapshot, current_snapshot
 from shopstream_assets.platform.staging.change_log import staging_relation
-from shopstream_assets.platform.staging.ledger import built_relation, create_ledgers, loaded_relation
+from shopstream_assets.platform.staging.ledger import built_relation, create_ledgers, loaded_relation, one_state
 from shopstream_assets.platform.staging.warehouse import REPORTING
+from shopstream_assets.platform.transform.comparison import settled_days
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -140,7 +141,19 @@ def compare_sales(
         for date, table, day in mart.places:
             lies[date].add((table, min(day, everything.last)))
         wanted = {place for date in again.differing for place in lies[date]}
-        settled = _settled(connection, source.schema_name, store, mart.built, wanted, everything)
+        settled = {
+            (table.name, day)
+            for table in TABLES
+            for day in settled_days(
+                connection,
+                source.schema_name,
+                store,
+                table,
+                {day for name, day in wanted if name == table.name},
+                {day: content for (name, day), content in mart.built.items() if name == table.name},
+                everything,
+            )
+        }
     is_adrift = mart.is_torn or _is_newer(mart.newest_snapshot, snapshot)
     moved = {date: lies[date] - settled for date in again.differing}
     compared = set(found.differing)
@@ -181,45 +194,9 @@ def _drift(
         {
             day: now.get(day, extract.EMPTY).newest
             for day in sorted(now.keys() | manifests.keys())
-            if not _is_as_extracted(now.get(day, extract.EMPTY), manifests.get(day))
+            if not ((manifest := manifests.get(day)) and manifest.is_of(now.get(day, extract.EMPTY)))
         }
     )
-
-
-def _is_as_extracted(now: extract.Fingerprint, manifest: Manifest | None) -> bool:
-    return manifest is not None and (manifest.source_rows, manifest.source_hash) == (now.rows, now.hash)
-
-
-def _settled(
-    connection: Connection,
-    schema: str,
-    store: ObjectStoreResource,
-    built: Mapping[Place, str],
-    wanted: Collection[Place],
-    everything: Window,
-) -> set[Place]:
-    """Those of the `wanted` partitions of which source, lake and mart have one and the same state."""
-    settled = set()
-    for table in TABLES:
-        days = sorted(day for name, day in wanted if name == table.name)
-        manifests = readable_manifests(store, table, days)
-        for span in _spans(days, everything):
-            now = extract.fingerprints(connection, table, schema, span)
-            for day in span.days:
-                manifest = manifests[day]
-                if (
-                    manifest is not None
-                    and _is_as_extracted(now.get(day, extract.EMPTY), manifest)
-                    and built.get((table.name, day)) == manifest.hash
-                ):
-                    settled.add((table.name, day))
-    return settled
-
-
-def _spans(days: Iterable[dt.date], everything: Window) -> Iterator[Window]:
-    for first, last in ranges(str(day) for day in days):
-        end = dt.date.fromisoformat(last) + ONE_DAY
-        yield Window(dt.date.fromisoformat(first), end, everything.open_ended and end == everything.end)
 
 
 # Of a window no longer than this, looking each order up costs less than reading all orders once.
@@ -470,10 +447,7 @@ class _Mart:
             f"from {facts} {on}",
             f"select distinct 'lies', order_date, 'order_items', updated_at::date, null::number(38,0), "
             f"null::number(38,2) from {lines} {on}",
-            # One state of the day in all three, or none.
-            f"select 'built ' || table_name, null::date, iff(count(*) = {len(MODELS)} "
-            "and count(distinct manifest_hash) = 1 and min(manifest_hash) <> 'mixed' "
-            "and not startswith(min(manifest_hash), 'building '), min(manifest_hash), ''), partition_date, "
+            f"select 'built ' || table_name, null::date, {one_state(len(MODELS))}, partition_date, "
             f"null::number(38,0), null::number(38,2) from {built_relation(self.database)} "
             f"where model_name in ({models}) and table_name in ({names}) group by table_name, partition_date",
             f"select 'newest', null::date, max(snapshot), null::date, null::number(38,0), null::number(38,2) "

@@ -90,12 +90,7 @@ def _unchanged(
     """The manifests of the days whose rows are the very versions that were read before, in the same way."""
     found = {}
     for day, manifest in manifests.items():
-        now = counted.get(day, extract.EMPTY)
-        if manifest and (manifest.source_rows, manifest.source_hash, manifest.reading) == (
-            now.rows,
-            now.hash,
-            reading.digest,
-        ):
+        if manifest and manifest.is_of(counted.get(day, extract.EMPTY)) and manifest.reading == reading.digest:
             found[day] = manifest
     return found
 

@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,6 +24,9 @@ from shopstream_assets.platform.lake.object_store import (
     ObjectMissing,
     ObjectStoreResource,
 )
+
+if TYPE_CHECKING:
+    from shopstream_assets.platform.sources.postgres.extract import Fingerprint
 
 PARTITION_COLUMN = "_partition_date"
 SNAPSHOT_COLUMN = "_snapshot"
@@ -107,6 +110,10 @@ class Manifest(_Model):
         """What tells this content of the partition from any other; it travels with the rows through every layer."""
         told = (self.snapshot, self.schema_hash, [item.sha256 for item in self.objects])
         return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+
+    def is_of(self, day: Fingerprint) -> bool:
+        """Whether a day of the source looks as it did when this was extracted: the very versions of the very rows."""
+        return (self.source_rows, self.source_hash) == (day.rows, day.hash)
 
 
 class ManifestDamaged(Problem):

@@ -45,10 +45,6 @@ SMALL_OBJECTS_IN_FLIGHT = 4
 QUARANTINE_OBJECT_BYTES = 16 * 1024 * 1024
 
 
-Encode = Callable[[], tuple[bytes, dict[str, int]]]
-"""Makes an object's content, and the checksums of its numbers."""
-
-
 @dataclass
 class Day:
     """What has been stored of one partition so far.

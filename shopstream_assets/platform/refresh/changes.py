@@ -200,11 +200,7 @@ def differing_days(
         # An empty day that is over is published too: what is missing can then be told from what is empty.
         if manifest is None and day not in found and day >= now.date():
             continue
-        if (
-            manifest
-            and (manifest.source_rows, manifest.source_hash) == (fingerprint.rows, fingerprint.hash)
-            and not (reading and reads_otherwise(manifest, reading))
-        ):
+        if manifest and manifest.is_of(fingerprint) and not (reading and reads_otherwise(manifest, reading)):
             memory.asked.pop(day, None)
             memory.settled[day] = digests[day]
             continue

@@ -115,9 +115,7 @@ def _differing_days(
     }
     for day, manifest in manifests.items():
         now = counted.get(day, EMPTY)
-        if manifest and (
-            (manifest.source_rows, manifest.source_hash) != (now.rows, now.hash) or reads_otherwise(manifest, reading)
-        ):
+        if manifest and (not manifest.is_of(now) or reads_otherwise(manifest, reading)):
             differing.add(day)
     return differing
 

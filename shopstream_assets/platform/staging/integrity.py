@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 ORPHANS = "no_orphans"
 APPENDED = "only_appended"
-EXAMPLES = 5
 # What the log must say of each row; a table that was staged by an earlier version of the platform lacks it.
 NEEDED = ("_SNAPSHOT", "_DELETED", "_QUARANTINED")
 

@@ -41,6 +41,14 @@ def built_relation(database: str) -> str:
     return f"{snowflake_name(database)}.CORE.BUILT_PARTITIONS"
 
 
+def one_state(models: int) -> str:
+    """SQL over the lines that `models` models have of a day: the manifest hash that they all hold, or '' where none."""
+    return (
+        f"iff(count(*) = {models} and count(distinct manifest_hash) = 1 and min(manifest_hash) <> 'mixed' "
+        "and not startswith(min(manifest_hash), 'building '), min(manifest_hash), '')"
+    )
+
+
 def create_ledgers(session: SnowflakeConnection, database: str) -> None:
     """Make both ledgers, where they are not there."""
     with session.cursor() as cursor:

@@ -17,7 +17,7 @@ from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, range
 from shopstream_assets.platform.declare.tables import SourceTable, snowflake_name
 from shopstream_assets.platform.lake.manifest import readable_manifests
 from shopstream_assets.platform.sources.postgres.extract import EMPTY, fingerprints, plan
-from shopstream_assets.platform.staging.ledger import built_relation
+from shopstream_assets.platform.staging.ledger import built_relation, one_state
 from shopstream_assets.platform.staging.warehouse import REPORTING
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ NOTHING: Figures = (0, Decimal(0))
 class Subject:
     """What a mart says of each day (UTC), and how the same is counted in Postgres.
 
-    `in_source` selects day, partition and the two figures from {rows}, `in_mart` day and
-    figures from {mart}, `places_in_fact` day and partition of the rows of {fact}. The figures of a `running` subject
-    are what all days up to the day have left; in the source they are told as changes.
+    `in_source` selects day, partition and the two figures from {rows}, `in_mart` day and figures from {mart},
+    `places_in_fact` day and partition of the rows of {fact}. The figures of a `running` subject are what all days up to
+    the day have left; in the source they are told as changes.
     """
 
     mart: str
@@ -129,9 +129,7 @@ def _of_warehouse(
             f"from ({subject.in_mart.format(mart=mart)}) as figures (day, first, second) union all "
             f"select distinct 'fact', day, place, null, null, null "
             f"from ({subject.places_in_fact.format(fact=fact)}) as lies (day, place) union all "
-            # One state of the day in both, or none.
-            "select 'built', null, partition_date, null, null, "
-            "iff(count(*) = 2 and count(distinct manifest_hash) = 1, min(manifest_hash), '') "
+            f"select 'built', null, partition_date, null, null, {one_state(2)} "
             f"from {built_relation(warehouse.database)} "
             f"where model_name in ('{subject.mart}', '{subject.fact}') and table_name = '{subject.table.name}' "
             f"group by partition_date"
@@ -168,8 +166,7 @@ def settled_days(
         span = Window(dt.date.fromisoformat(first), end, everything.open_ended and end == everything.end)
         now = fingerprints(connection, table, schema, span)
         for day in span.days:
-            manifest, source = manifests.get(day), now.get(day, EMPTY)
-            as_extracted = manifest and (manifest.source_rows, manifest.source_hash) == (source.rows, source.hash)
-            if manifest and as_extracted and built.get(day) == manifest.hash:
+            manifest = manifests.get(day)
+            if manifest and manifest.is_of(now.get(day, EMPTY)) and built.get(day) == manifest.hash:
                 found.add(day)
     return found

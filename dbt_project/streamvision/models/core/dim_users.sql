@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_touched',
         unique_key='user_id',
-        pre_hook="{{ remember_touched(changed_keys('STG_USERS', 'user_id')) }}",
+        pre_hook="{{ remember_touched(touched_keys('STG_USERS', 'user_id')) }}",
         tags=['partitioned']
     )
 }}

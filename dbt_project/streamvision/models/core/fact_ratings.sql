@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_touched',
         unique_key='rating_id',
-        pre_hook="{{ remember_touched(changed_keys('STG_RATINGS', 'rating_id')) }}",
+        pre_hook="{{ remember_touched(touched_keys('STG_RATINGS', 'rating_id')) }}",
         tags=['partitioned']
     )
 }}

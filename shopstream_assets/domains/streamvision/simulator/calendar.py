@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from shopstream_assets.simulation.names import LOCALES
-from shopstream_assets.simulation.world import HOUR, MINUTE, Columns, World
+from shopstream_assets.simulation.world import HOUR, MINUTE, World
 
 REFERENCE_DAYS = 365
 # The catalogue, then the first users, are there before anyone can watch.
@@ -99,8 +99,3 @@ def evenings(rng: np.random.Generator, world: World, day: int, countries: np.nda
 def spread(rng: np.random.Generator, count: int, opening: int, closing: int) -> np.ndarray:
     """Times of day between two moments, in order, for what knows no evening: microseconds after midnight UTC."""
     return np.sort(rng.integers(opening, closing, size=count))
-
-
-def merged(*parts: Columns) -> Columns:
-    """The columns of all parts, side by side."""
-    return {name: values for part in parts for name, values in part.items()}
