@@ -257,6 +257,24 @@ def test_the_check_finds_every_day_of_the_mart_as_postgres_has_it(service: Road,
     assert some.source == some.mart == {d: f for d, f in everything.mart.items() if day(19) <= d < day(23)}
 
 
+def test_a_day_that_only_the_mart_has_is_no_fault_while_a_build_is_under_way(service: Road) -> None:
+    mart, ledger = "STREAMVISION_WH.MARTS.MART_DAILY_ENGAGEMENT", "STREAMVISION_WH.CORE.BUILT_PARTITIONS"
+    nowhere, day_of_build = day(-1), day(5)
+    names = [row[0] for row in service.query(f"describe table {mart}")]
+    columns = ", ".join(f"'{nowhere}'::date" if name == "VIEWING_DATE" else name for name in names)
+    lines = f"table_name = 'viewing_sessions' and partition_date = '{day_of_build}'"
+    [(built,)] = service.query(f"select distinct manifest_hash from {ledger} where {lines}")
+    service.query(f"insert into {mart} select {columns} from {mart} where viewing_date = '{day(10)}'")
+    assert compared(service, VIEWING).faults == {nowhere: set()}
+
+    service.query(f"update {ledger} set manifest_hash = 'building a run' where {lines}")
+    under_way = compared(service, VIEWING)
+    assert not under_way.faults
+    assert nowhere in under_way.moving
+    service.query(f"update {ledger} set manifest_hash = '{built}' where {lines}")
+    service.query(f"delete from {mart} where viewing_date = '{nowhere}'")
+
+
 def test_the_check_tells_a_mart_that_is_wrong_from_a_source_that_has_moved_on(service: Road) -> None:
     wrong, moved = day(20), day(22)
     mart = "STREAMVISION_WH.MARTS.MART_DAILY_ENGAGEMENT"
