@@ -40,8 +40,8 @@ reset: install ## Stop the stack and delete its data
 status: install ## Show the services of the stack
 	@$(BIN)/shopstream stack status
 
-test: install ## Run the whole test suite on a stack of its own
-	@$(BIN)/python -m pytest
+test: install ## Run the test suite on a stack of its own; LONG=1: also what takes minutes
+	@SHOPSTREAM_LONG_TESTS=$(LONG) $(BIN)/python -m pytest
 
 # REPLAY=torture/failure-1-17.json takes a sequence again and looks for fewer steps that fail as well.
 SEQUENCES ?= 200

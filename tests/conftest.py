@@ -15,6 +15,14 @@ from shopstream_assets.platform.sources.postgres.resource import PostgresResourc
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what takes minutes, unless it is asked for."""
+    if os.environ.get("SHOPSTREAM_LONG_TESTS") != "1":
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: `make test LONG=1` runs it"))
+
+
 @pytest.fixture(scope="session")
 def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """The stack's environment variables, set in os.environ while the session lasts."""

@@ -36,9 +36,7 @@ TODAY = dt.datetime.now(dt.UTC).date()
 # Complete days that both have; the last is refreshed again and again.
 DAYS = [(TODAY - dt.timedelta(days=ago)).isoformat() for ago in (2, 1)]
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("SHOPSTREAM_LONG_TESTS") != "1", reason="takes minutes: SHOPSTREAM_LONG_TESTS=1 runs it"
-)
+pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True)
