@@ -129,8 +129,11 @@ dim_date as (
     ) as dates
 ),
 order_lines as (
-    select o.order_id, coalesce(o.shipping_country, 'unknown') as shipping_country,
+    select o.order_id, o.customer_id, coalesce(o.shipping_country, 'unknown') as shipping_country,
            coalesce(p.category, 'unknown') as product_category,
+           coalesce(i.units_sold - i.units_refunded, 0) as units_kept,
+           case when coalesce(i.units_sold - i.units_refunded, 0) = 0 then 0
+                else (i.units_sold - i.units_refunded) * p.cost end as cost,
            coalesce(i.units_sold, 0) as units_sold, coalesce(i.units_refunded, 0) as units_refunded,
            coalesce(i.gross_revenue, o.gross_revenue) as gross_revenue,
            coalesce(i.discount_amount, o.discount_amount) as discount_amount,
@@ -142,14 +145,17 @@ order_lines as (
     left join products as p on p.id = i.product_id
 ),
 mart_sales_overview as (
-    select shipping_country, product_category, count(distinct order_id) as orders_placed,
-           count(distinct order_id) filter (where is_sale) as orders,
-           count(distinct order_id) filter (where is_sale and is_main_line) as main_category_orders,
-           sum(units_sold) as units, sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
+    select shipping_country, product_category, count(distinct order_id) filter (where is_main_line) as orders_placed,
+           count(distinct order_id) filter (where is_sale and is_main_line) as orders,
+           count(distinct order_id) filter (where is_sale) as orders_with_category,
+           count(distinct customer_id) filter (where is_sale) as buyers_with_category,
+           sum(units_sold) as units, sum(units_refunded) as units_refunded,
+           coalesce(sum(units_kept) filter (where cost is null), 0) as units_without_cost,
+           sum(gross_revenue) as gross_revenue,
            sum(discount_amount) as discount_amount, sum(refunded_amount) as refunded_amount,
            sum(net_revenue) as net_revenue,
-           (sum(gross_revenue) - sum(discount_amount)) / nullif(count(distinct order_id) filter (where is_sale), 0)
-               as average_order_value,
+           coalesce(sum(net_revenue) filter (where cost is not null), 0) as net_revenue_with_cost,
+           sum(net_revenue - cost) as margin,
            order_date
     from order_lines group by shipping_country, product_category, order_date
 ),
@@ -305,11 +311,7 @@ MODELS = (
     Model("CORE.DIM_CUSTOMERS", ("customer_id",)),
     Model("CORE.DIM_PRODUCTS", ("product_id",)),
     Model("CORE.DIM_DATE", ("date_day",)),
-    Model(
-        "MARTS.MART_SALES_OVERVIEW",
-        ("order_date", "shipping_country", "product_category"),
-        {"average_order_value": 0.01},
-    ),
+    Model("MARTS.MART_SALES_OVERVIEW", ("order_date", "shipping_country", "product_category")),
     Model("MARTS.MART_CONVERSION_FUNNEL", ("signup_date", "country", "acquisition_channel"), {"conversion_rate": 1e-6}),
     Model(
         "MARTS.MART_PRODUCT_PERFORMANCE",

@@ -246,9 +246,12 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
     for item in sorted(latest(log, "order_items").values(), key=lambda row: row["id"]):
         lines[item["order_id"]].append(item)
 
-    zero = {"orders_placed": 0, "orders": 0, "main_category_orders": 0, "units": 0, "units_refunded": 0}
-    money = {"gross_revenue": Decimal(0), "discount_amount": Decimal(0), "refunded_amount": Decimal(0)}
-    figures: dict[SalesKey, dict[str, Any]] = defaultdict(lambda: {**zero, **money, "net_revenue": Decimal(0)})
+    counts = ("orders_placed", "orders", "orders_with_category", "units", "units_refunded", "units_without_cost")
+    money = ("gross_revenue", "discount_amount", "refunded_amount", "net_revenue", "net_revenue_with_cost")
+    figures: dict[SalesKey, dict[str, Any]] = defaultdict(
+        lambda: {**dict.fromkeys(counts, 0), **dict.fromkeys(money, Decimal(0)), "margin": None}
+    )
+    buyers: dict[SalesKey, set[int]] = defaultdict(set)
     for id, head in orders.items():
         items = lines.get(id, [])
         amounts = [item["quantity"] * item["unit_price"] for item in items] or [Decimal(0)]
@@ -257,12 +260,23 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
         seen = set()
         for index, (amount, share) in enumerate(zip(amounts, shares(head["discount_amount"], amounts), strict=True)):
             item = items[index] if items else {"product_id": None, "quantity": 0}
-            category = products.get(item["product_id"], {"category": "unknown"})["category"]
-            row = figures[head["created_at"].date(), head["shipping_country"], category]
-            row["orders_placed"] += category not in seen
-            row["orders"] += sale and category not in seen
-            row["main_category_orders"] += sale and index == main
+            bought = products.get(item["product_id"], {"category": "unknown", "cost": None})
+            category = bought["category"]
+            key = head["created_at"].date(), head["shipping_country"], category
+            row = figures[key]
+            row["orders_placed"] += index == main
+            row["orders"] += sale and index == main
+            row["orders_with_category"] += sale and category not in seen
+            if sale:
+                buyers[key].add(head["user_id"])
             seen.add(category)
+            kept = item["quantity"] if sale and not refunded else 0
+            net = amount - share if sale and not refunded else Decimal(0)
+            if kept and bought["cost"] is None:
+                row["units_without_cost"] += kept
+            else:
+                row["net_revenue_with_cost"] += net
+                row["margin"] = (row["margin"] or 0) + net - kept * (bought["cost"] or 0)
             if sale:
                 row["units"] += item["quantity"]
                 row["gross_revenue"] += amount
@@ -271,7 +285,7 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
             if refunded:
                 row["units_refunded"] += item["quantity"]
                 row["refunded_amount"] += amount - share
-    return dict(figures)
+    return {key: {**row, "buyers_with_category": len(buyers[key])} for key, row in figures.items()}
 
 
 FunnelKey = tuple[dt.date, str, str]

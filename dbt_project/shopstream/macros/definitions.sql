@@ -3,6 +3,11 @@
     {{ status }} in ('paid', 'shipped', 'delivered', 'refunded')
 {%- endmacro %}
 
+{#- Cost of the units that customers kept: null where it is unknown, and 0 where none was kept. -#}
+{% macro cost_of_goods(units_kept, unit_cost) -%}
+    iff({{ units_kept }} = 0, 0, {{ units_kept }} * {{ unit_cost }})
+{%- endmacro %}
+
 {#-
     Whole quotient of two whole numbers, exact at any size. A plain division is rounded to six digits by Snowflake,
     which can lift 0.9999999 to 1 before floor() sees it.

@@ -4,7 +4,7 @@ from shopstream_assets.platform.declare.headline import Headline
 
 HEADLINES = (
     Headline("Net revenue", "select sum(net_revenue) from {marts}.MART_SALES_OVERVIEW", "{:,.2f} EUR"),
-    Headline("Orders", "select sum(main_category_orders) from {marts}.MART_SALES_OVERVIEW", "{:,.0f}"),
+    Headline("Orders", "select sum(orders) from {marts}.MART_SALES_OVERVIEW", "{:,.0f}"),
     Headline(
         "Conversion (ordered within 30 days of sign-up)",
         "select sum(ordered)::double / nullif(sum(signed_up), 0) from {marts}.MART_CONVERSION_FUNNEL",
