@@ -221,9 +221,16 @@ product_figures as (
 mart_product_performance as (
     select product_id, sku, product_name, product_category, list_price, unit_cost, orders, units, units_refunded,
            gross_revenue, discount_amount, refunded_amount, net_revenue,
-           net_revenue - (units - units_refunded) * coalesce(unit_cost, 0) as margin,
-           units_refunded::numeric / nullif(units, 0) as refund_rate, views, carts, viewing_sessions,
-           ordering_sessions, ordering_sessions::numeric / nullif(viewing_sessions, 0) as view_to_order_rate,
+           case when unit_cost is null then units - units_refunded else 0 end as units_without_cost,
+           case when units = units_refunded then net_revenue else net_revenue - (units - units_refunded) * unit_cost end
+               as margin,
+           case when net_revenue > 0 then
+               case when units = units_refunded then 1 else 1 - (units - units_refunded) * unit_cost / net_revenue end
+           end as margin_rate,
+           case when units >= 30 then units_refunded::numeric / units end as refund_rate, views, carts,
+           viewing_sessions, ordering_sessions,
+           case when viewing_sessions >= 30 then ordering_sessions::numeric / viewing_sessions end
+               as view_to_order_rate,
            row_number() over (order by net_revenue desc, product_id) as revenue_rank,
            net_revenue / nullif(sum(net_revenue) over (), 0) as revenue_share, is_active
     from product_figures
@@ -234,8 +241,13 @@ customer_sales as (
     from fact_orders where is_sale group by customer_id
 ),
 costs as (
-    select i.customer_id, sum((i.units_sold - i.units_refunded) * coalesce(p.unit_cost, 0)) as cost
-    from fact_order_items as i left join dim_products as p using (product_id) group by i.customer_id
+    select i.customer_id, coalesce(sum(kept * p.unit_cost) filter (where kept > 0), 0) as cost,
+           coalesce(sum(kept) filter (where p.unit_cost is null), 0) as units_without_cost,
+           coalesce(sum(net_revenue) filter (where kept > 0 and p.unit_cost is null), 0) as revenue_without_cost,
+           bool_and(kept > 0 and p.unit_cost is null) as no_cost_is_known
+    from fact_order_items as i
+    cross join lateral (select i.units_sold - i.units_refunded as kept) as k
+    left join dim_products as p using (product_id) group by i.customer_id
 ),
 as_of as (
     select max(at)::date as as_of_date from (
@@ -247,7 +259,11 @@ history as (
     select k.customer_id, coalesce(c.country, 'unknown') as country, coalesce(c.plan, 'unknown') as plan,
            coalesce(c.acquisition_channel, 'unknown') as acquisition_channel, coalesce(s.orders, 0) as orders,
            coalesce(s.ordered_amount, 0) as ordered_amount, coalesce(s.net_revenue, 0) as net_revenue,
-           coalesce(s.net_revenue, 0) - coalesce(o.cost, 0) as margin, c.signup_date, s.first_order_date,
+           coalesce(o.units_without_cost, 0) as units_without_cost,
+           coalesce(o.revenue_without_cost, 0) as revenue_without_cost,
+           case when not coalesce(o.no_cost_is_known, false) then
+               coalesce(s.net_revenue, 0) - coalesce(o.revenue_without_cost, 0) - coalesce(o.cost, 0)
+           end as margin, c.signup_date, s.first_order_date,
            s.last_order_date, a.as_of_date,
            greatest(1 + (a.as_of_date - least(c.signup_date, s.first_order_date)), 1) as days_observed
     from (select customer_id from dim_customers union select customer_id from customer_sales) as k
@@ -256,10 +272,17 @@ history as (
     left join customer_sales as s using (customer_id)
     left join costs as o using (customer_id)
 ),
+rates as (
+    select sum(margin)::double precision / nullif(sum(net_revenue - revenue_without_cost), 0)::double precision as rate
+    from history
+),
 population as (
     select sum(orders) / nullif(sum(days_observed), 0)::double precision as lambda,
-           coalesce(sum(margin) / nullif(sum(orders), 0), 0)::double precision as m
-    from history
+           case when sum(orders) = 0 then 0
+                else (coalesce(sum(margin), 0)::double precision
+                      + case when sum(revenue_without_cost) = 0 then 0
+                             else sum(revenue_without_cost)::double precision * min(rate) end) / sum(orders) end as m
+    from history cross join rates
 ),
 ranked as (
     select customer_id, count(*) over () as n, rank() over (order by last_order_date) as r,
@@ -279,14 +302,18 @@ mart_customer_ltv as (
                 when recency_score >= 4 then 'new_or_promising'
                 when recency_score = 3 then 'needs_attention'
                 when frequency_score >= 3 then 'at_risk' else 'hibernating' end as rfm_segment,
-           h.orders, h.net_revenue, h.margin, h.ordered_amount / nullif(h.orders, 0) as average_order_value,
-           h.days_observed, 365.0 * h.orders / h.days_observed as orders_per_year,
+           h.orders, h.net_revenue, h.units_without_cost, h.margin,
+           h.ordered_amount / nullif(h.orders, 0) as average_order_value,
+           h.days_observed,
+           case when h.days_observed >= 30 then 365.0 * h.orders / h.days_observed end as orders_per_year,
            365 * (h.orders + 365 * p.lambda) / (h.days_observed + 365) as projected_12m_orders,
-           365 * (h.orders + 365 * p.lambda) / (h.days_observed + 365) * (h.margin + p.m) / (h.orders + 1)
+           365 * (h.orders + 365 * p.lambda) / (h.days_observed + 365)
+               * (coalesce(h.margin, 0) + case when h.revenue_without_cost = 0 then 0
+                                               else h.revenue_without_cost * r.rate end + p.m) / (h.orders + 1)
                as projected_12m_value,
            s.recency_score, s.frequency_score, s.monetary_score, h.signup_date, h.first_order_date, h.last_order_date,
            h.as_of_date
-    from history as h cross join population as p left join scores as s using (customer_id)
+    from history as h cross join population as p cross join rates as r left join scores as s using (customer_id)
 )
 """
 
@@ -316,7 +343,7 @@ MODELS = (
     Model(
         "MARTS.MART_PRODUCT_PERFORMANCE",
         ("product_id",),
-        {"refund_rate": 1e-6, "view_to_order_rate": 1e-6, "revenue_share": 1e-6},
+        {"margin_rate": 1e-6, "refund_rate": 1e-6, "view_to_order_rate": 1e-6, "revenue_share": 1e-6},
     ),
     Model(
         "MARTS.MART_CUSTOMER_LTV",
