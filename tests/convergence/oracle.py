@@ -159,26 +159,46 @@ mart_sales_overview as (
            order_date
     from order_lines group by shipping_country, product_category, order_date
 ),
-progress as (
-    select customer_id, occurred_at as reached_at,
-           case event_type when 'product_view' then 1 when 'add_to_cart' then 2 else 3 end as step
-    from fact_events where event_type in ('product_view', 'add_to_cart', 'checkout', 'purchase')
-    union all
-    select customer_id, ordered_at, 4 from fact_orders
+fact_sessions as (
+    select s.session_id, coalesce(f.device, 'unknown') as device, coalesce(f.referrer, 'unknown') as referrer,
+           s.event_count, s.has_view, s.has_cart, s.has_checkout, s.has_purchase, s.started_at::date as session_date,
+           s.started_at, s.ended_at
+    from (
+        select session_id, count(*) as event_count, bool_or(event_type = 'product_view') as has_view,
+               bool_or(event_type = 'add_to_cart') as has_cart, bool_or(event_type = 'checkout') as has_checkout,
+               bool_or(event_type = 'purchase') as has_purchase, min(occurred_at) as started_at,
+               max(occurred_at) as ended_at
+        from fact_events where session_id is not null group by session_id
+    ) as s
+    join lateral (
+        select device, referrer from fact_events as e where e.session_id = s.session_id
+        order by occurred_at, event_id limit 1
+    ) as f on true
 ),
-furthest as (
+mart_session_funnel as (
+    select device, referrer, count(*) as sessions, count(*) filter (where has_view) as sessions_with_view,
+           count(*) filter (where has_cart) as sessions_with_cart,
+           count(*) filter (where has_checkout) as sessions_with_checkout,
+           count(*) filter (where has_purchase) as sessions_with_purchase,
+           count(*) filter (where has_cart and not has_purchase) as carts_abandoned, session_date
+    from fact_sessions group by device, referrer, session_date
+),
+first_orders as (
     select u.country, u.acquisition_channel, u.created_at::date as signup_date,
-           (select coalesce(max(p.step), 0) from progress as p
-            where p.customer_id = u.id and p.reached_at >= u.created_at
-              and p.reached_at < u.created_at + interval '30 days') as step
+           (select min(o.ordered_at) from fact_orders as o
+            where o.customer_id = u.id and o.ordered_at >= u.created_at) - u.created_at as waited,
+           (select max(at)::date from (select max(updated_at) as at from users
+                                       union all select max(updated_at) from orders) as newest) as as_of_date
     from users as u
 ),
-mart_conversion_funnel as (
-    select country, acquisition_channel, count(*) as signed_up, count(*) filter (where step >= 1) as viewed,
-           count(*) filter (where step >= 2) as carted, count(*) filter (where step >= 3) as checked_out,
-           count(*) filter (where step >= 4) as ordered,
-           (count(*) filter (where step >= 4))::numeric / count(*) as conversion_rate, signup_date
-    from furthest group by country, acquisition_channel, signup_date
+mart_signup_conversion as (
+    select country, acquisition_channel, count(*) as signed_up,
+           count(*) filter (where waited < interval '7 days') as ordered_within_7d,
+           count(*) filter (where waited < interval '30 days') as ordered_within_30d,
+           count(*) filter (where waited < interval '90 days') as ordered_within_90d,
+           signup_date + 7 < as_of_date as is_complete_7d, signup_date + 30 < as_of_date as is_complete_30d,
+           signup_date + 90 < as_of_date as is_complete_90d, signup_date
+    from first_orders group by country, acquisition_channel, signup_date, as_of_date
 ),
 product_sales as (
     select product_id, count(distinct order_id) filter (where is_sale) as orders, sum(units_sold) as units,
@@ -335,11 +355,13 @@ MODELS = (
     Model("CORE.FACT_ORDERS", ("order_id",)),
     Model("CORE.FACT_ORDER_ITEMS", ("line_id",)),
     Model("CORE.FACT_EVENTS", ("event_id",)),
+    Model("CORE.FACT_SESSIONS", ("session_id",)),
     Model("CORE.DIM_CUSTOMERS", ("customer_id",)),
     Model("CORE.DIM_PRODUCTS", ("product_id",)),
     Model("CORE.DIM_DATE", ("date_day",)),
     Model("MARTS.MART_SALES_OVERVIEW", ("order_date", "shipping_country", "product_category")),
-    Model("MARTS.MART_CONVERSION_FUNNEL", ("signup_date", "country", "acquisition_channel"), {"conversion_rate": 1e-6}),
+    Model("MARTS.MART_SESSION_FUNNEL", ("session_date", "device", "referrer")),
+    Model("MARTS.MART_SIGNUP_CONVERSION", ("signup_date", "country", "acquisition_channel")),
     Model(
         "MARTS.MART_PRODUCT_PERFORMANCE",
         ("product_id",),
