@@ -9,7 +9,10 @@ import pandas as pd
 
 # One hue for what is looked at, a quiet one for what it is compared with; both can be told apart in light and dark.
 MAIN, QUIET, WARM, TEAL = "#4C78DB", "#9AA5B8", "#E07B1F", "#2BA58A"
-NO_AXIS_TITLE = alt.Axis(title=None)
+# Of numbers beside bars: reads on white and on the dark ground.
+INK = "#6F7B91"
+# The axis of what bars are drawn for.
+NAMES = alt.Axis(labelLimit=150, ticks=False, domain=False)
 
 
 def course(
@@ -75,10 +78,10 @@ def bars(
     """A bar for each row, in the order given, or that of the rows, with its number at its end."""
     sort = list(order) if order is not None else list(rows[label])
     reach = max(0.0, float(rows[value].max() or 0)) * 1.18
-    y = alt.Y(f"{label}:N", sort=sort, title=None, axis=alt.Axis(labelLimit=130, ticks=False, domain=False))
+    y = alt.Y(f"{label}:N", sort=sort, title=None, axis=NAMES)
     x = alt.X(f"{value}:Q", title=None, axis=None, scale=alt.Scale(domainMax=reach) if reach else alt.Undefined)
     shown = alt.Chart(rows).encode(y=y, x=x, tooltip=list(tips) or alt.Undefined)
-    numbers = shown.mark_text(align="left", dx=5).encode(text=alt.Text(f"{value}:Q", format=form))
+    numbers = shown.mark_text(align="left", dx=5, color=INK).encode(text=alt.Text(f"{value}:Q", format=form))
     bar = shown.mark_bar(color=colour, cornerRadiusEnd=3, height={"band": 0.72})
     return alt.layer(bar, numbers).properties(height=max(60, height * len(rows)))
 

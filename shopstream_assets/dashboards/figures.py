@@ -130,7 +130,13 @@ def table(
 ) -> None:
     """A table of these columns, in their order, to be sorted by a click on a heading, and to be taken along."""
     st.dataframe(
-        rows, column_order=list(columns), column_config=dict(columns), hide_index=True, height=height, placeholder="–", alt=describes
+        rows,
+        column_order=list(columns),
+        column_config=dict(columns),
+        hide_index=True,
+        height=height,
+        placeholder="–",
+        alt=describes,
     )
     take_along(rows, name)
 
@@ -143,5 +149,3 @@ def nothing(of: str) -> None:
 def plain(name: str) -> str:
     """A code of the data as people write it: paid_search -> Paid search."""
     return re.sub("_+", " ", name).strip().capitalize() or "Unknown"
-
-

@@ -38,9 +38,7 @@ def several(label: str, key: str, options: Sequence[str], everything: str) -> li
 
 def one(label: str, key: str, options: Sequence[str]) -> str:
     """One of the options, the first to begin with."""
-    chosen = st.segmented_control(
-        label, list(options), default=options[0], required=True, key=key, bind="query-params"
-    )
+    chosen = st.segmented_control(label, list(options), default=options[0], required=True, key=key, bind="query-params")
     return str(chosen)
 
 

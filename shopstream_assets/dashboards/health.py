@@ -12,8 +12,6 @@ from shopstream_assets.dashboards.marts import Marts, built
 from shopstream_assets.dashboards.operations import LOOK_SECONDS, Operations, operations
 from shopstream_assets.platform.errors import Problem
 
-_MARKS = {"failed": "🔴 failed", "warned": "🟠 warned", "passed": "🟢 passed", "not run": "⚪ not run"}
-
 
 def show(marts: Marts) -> None:
     """Draw the page."""
@@ -52,11 +50,20 @@ def _verdict(found: Operations) -> None:
             _told(days, "day of an asset is to be repaired", "days of assets are to be repaired"),
             _told(len(found.runs), "run failed", "runs failed"),
         ]
-        st.error(f"**Not well:** {'; '.join(part for part in what if part)}. What to do stands below.", icon="🔴")
+        st.error(
+            f"**Not well:** {'; '.join(part for part in what if part)}. What to do stands below.",
+            icon=":material/error:",
+        )
     elif warned:
-        st.warning(f"**Well, with {_told(warned, 'warning', 'warnings')}.** They keep nothing from going on.", icon="🟠")
+        st.warning(
+            f"**Well, with {_told(warned, 'warning', 'warnings')}.** They keep nothing from going on.",
+            icon=":material/warning:",
+        )
     else:
-        st.success("**All is well.** Every check passed, and every complete day is in every layer.", icon="🟢")
+        st.success(
+            "**All is well.** Every check passed, and every complete day is in every layer.",
+            icon=":material/check_circle:",
+        )
 
 
 def _told(count: int, one: str, many: str) -> str:
@@ -68,8 +75,6 @@ def _count(found: Operations, outcome: str) -> int:
 
 
 def _cards(found: Operations) -> None:
-    newest = found.layers.set_index("layer")["refreshed"]
-    age = (found.at.replace(tzinfo=None) - newest["marts"]).total_seconds() / 60 if pd.notna(newest["marts"]) else None
     cards(
         [
             Card("Checks passed", _count(found, "passed"), COUNT, "Latest result of each check of every asset."),
@@ -82,7 +87,6 @@ def _cards(found: Operations) -> None:
                 "Rows that broke a rule of their table, in the days that were extracted last.",
             ),
             Card("Days to repair", found.layers["days_to_repair"].sum(), COUNT, "Complete days failed or missing."),
-            Card("Minutes since a mart", age, "{:,.0f}", "Minutes since any mart was materialized."),
         ]
     )
 
@@ -141,9 +145,9 @@ def _checks(found: Operations, unit: str) -> None:
             st.markdown(":green-badge[:material/check: none]")
             return
         table(
-            bad.assign(result=bad["outcome"].map(_MARKS), of=bad["layer"] + "/" + bad["asset"]),
+            bad.assign(of=bad["layer"] + "/" + bad["asset"]),
             {
-                "result": st.column_config.TextColumn("Result", width="small"),
+                "outcome": st.column_config.TextColumn("Result", width="small"),
                 "of": "Asset",
                 "check": "Check",
                 "says": st.column_config.TextColumn("What it found", width="large"),

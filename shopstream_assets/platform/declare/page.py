@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Page:
     """A page over the marts of a domain.
 
-    `path` is its part of the address, `icon` a name of Google's Material Symbols (they come with Streamlit). `module` is
-    the module with a function `show(marts)` that draws it; it is imported when the page is first looked at, as it
-    brings Streamlit, which only the dashboards have.
+    `path` is its part of the address, `icon` a name of Google's Material Symbols, which come with Streamlit. `module`
+    has a function `show(marts)` that draws it; it is imported when the page is first looked at, as it brings Streamlit,
+    which only the dashboards have.
     """
 
     path: str

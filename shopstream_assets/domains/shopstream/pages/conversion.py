@@ -99,7 +99,10 @@ def _session_cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period
         return ratio(here[part], here[whole]), ratio(earlier.get(part), earlier.get(whole))
 
     bought, viewed = share("sessions_with_purchase", "sessions"), share("sessions_with_view", "sessions")
-    carted, abandoned = share("sessions_with_cart", "sessions_with_view"), share("carts_abandoned", "sessions_with_cart")
+    carted, abandoned = (
+        share("sessions_with_cart", "sessions_with_view"),
+        share("carts_abandoned", "sessions_with_cart"),
+    )
     cards(
         [
             Card(
@@ -111,12 +114,15 @@ def _session_cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period
             ),
             Card("Conversion", bought[0], "{:.2%}", "Sessions with a purchase, of all sessions.", bought[1], True),
             Card("Viewed a product", viewed[0], SHARE, "Sessions with a product view, of all.", viewed[1], True),
-            Card("Put it in the cart", carted[0], SHARE, "Sessions with a cart, of those with a view.", carted[1], True),
+            Card(
+                "Put it in the cart", carted[0], SHARE, "Sessions with a cart, of those with a view.", carted[1], True
+            ),
             Card(
                 "Carts abandoned",
                 abandoned[0],
                 SHARE,
-                marts.meaning(SESSIONS, "carts_abandoned") or "Sessions with a cart and no purchase, of those with one.",
+                marts.meaning(SESSIONS, "carts_abandoned")
+                or "Sessions with a cart and no purchase, of those with one.",
                 abandoned[1],
                 True,
                 "less",
@@ -132,14 +138,14 @@ def _funnel(marts: Marts, now: pd.DataFrame, unit: str) -> None:
     found["of_all"] = found["sessions"] / (found["sessions"].iloc[0] or float("nan"))
     found["of_step_before"] = found["sessions"] / found["sessions"].shift().replace(0, float("nan"))
     found["shown"] = [
-        f"{count:,.0f}   {of_all:.1%}" for count, of_all in zip(found["sessions"], found["of_all"], strict=True)
+        f"{count:,.0f} · {of_all:.1%}" for count, of_all in zip(found["sessions"], found["of_all"], strict=True)
     ]
     meaning = "Sessions in which the step was observed; none is taken for granted because a later one was."
     with figure("How far sessions get", unit, meaning, "funnel"):
-        y = alt.Y("name:N", sort=list(found["name"]), title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False))
-        x = alt.X(
-            "sessions:Q", axis=None, scale=alt.Scale(domainMax=float(found["sessions"].max()) * 1.25 or 1.0)
+        y = alt.Y(
+            "name:N", sort=list(found["name"]), title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False)
         )
+        x = alt.X("sessions:Q", axis=None, scale=alt.Scale(domainMax=float(found["sessions"].max()) * 1.25 or 1.0))
         shown = alt.Chart(found).encode(
             y=y,
             x=x,
@@ -154,7 +160,7 @@ def _funnel(marts: Marts, now: pd.DataFrame, unit: str) -> None:
             shown.mark_bar(cornerRadiusEnd=3, height={"band": 0.7}).encode(
                 opacity=alt.Opacity("of_all:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.75, 1]))
             ),
-            shown.mark_text(align="left", dx=6).encode(text="shown:N"),
+            shown.mark_text(align="left", dx=6, color=charts.INK).encode(text="shown:N"),
         ).properties(height=330)
         draw(chart, "Funnel: " + ", ".join(f"{row.name} {row.sessions:,.0f}" for row in found.itertuples(index=False)))
         table(
@@ -259,9 +265,10 @@ def _cohorts(marts: Marts, chosen: Condition, unit: str) -> None:
                     "share": found[f"ordered_{days}d"].astype(float)
                     / found[f"signed_up_{days}d"].astype(float).replace(0, float("nan")),
                 }
-            )
-            # A week counts for a window when all its days do.
-            [found[f"signed_up_{days}d"] == found["signed_up"]]
+            )[
+                # A week counts for a window when all its days do.
+                found[f"signed_up_{days}d"] == found["signed_up"]
+            ]
             for days in WINDOWS
         ]
     ).dropna()

@@ -82,7 +82,7 @@ def _choices(marts: Marts, first: dt.date, last: dt.date) -> tuple[Period, Condi
 def _by_day(marts: Marts, period: Period, chosen: Condition) -> pd.DataFrame:
     where = between("order_date", period.first, period.last) & chosen
     return marts.rows(
-        f"select order_date as day, {_SUMS} from marts.{MART} where {where.sql} group by order_date order by order_date",
+        f"select order_date as day, {_SUMS} from marts.{MART} where {where.sql} group by order_date order by day",
         *where.values,
     )
 
