@@ -129,4 +129,5 @@ def _ago(moment: dt.datetime) -> str:
     return "less than a minute"
 
 
-main()
+if __name__ == "__main__":
+    main()

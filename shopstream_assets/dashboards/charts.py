@@ -34,13 +34,13 @@ def course(
         alt.Tooltip("on:N", title="Day"),
         alt.Tooltip(f"{column}:Q", title=label, format=","),
     ]
-    now = days.assign(period=names[0], on=_named(days["day"]))
+    now = days.assign(period=names[0], on=named(days["day"]))
     line = alt.Chart(now).mark_line(strokeWidth=2.5, interpolate="monotone").encode(x=x, y=y, color=colour)
     area = alt.Chart(now).mark_area(opacity=0.14, interpolate="monotone", color=MAIN).encode(x=x, y=y)
     points = alt.Chart(now).mark_point(opacity=0, size=300).encode(x=x, y=y, tooltip=tip)
     layers: list[alt.Chart] = [area]
     if len(before):
-        earlier = before.assign(period=names[1], on=_named(before["was"]))
+        earlier = before.assign(period=names[1], on=named(before["was"]))
         layers.append(
             alt.Chart(earlier)
             .mark_line(strokeWidth=1.5, strokeDash=[4, 3], interpolate="monotone")
@@ -61,7 +61,8 @@ def by_day(column: str, days: pd.Series, form: str = "%-d %b") -> alt.X:
     )
 
 
-def _named(days: pd.Series) -> pd.Series:
+def named(days: pd.Series) -> pd.Series:
+    """Days as a tooltip says them, whatever the time zone of the reader."""
     return days.dt.strftime("%a %-d %b %Y")
 
 

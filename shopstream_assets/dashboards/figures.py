@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -49,7 +49,7 @@ class Card:
     before: float | None = None
     is_share: bool = False
     good: str = "more"
-    course: Sequence[float] | None = None
+    course: Sequence[float] | pd.Series | None = None
 
     @property
     def change(self) -> str | None:
@@ -102,7 +102,7 @@ def figure(title: str, unit: str, meaning: str, key: str) -> AbstractContextMana
     return frame
 
 
-def draw(chart: alt.TopLevelMixin, describes: str) -> None:
+def draw(chart: alt.Chart | alt.LayerChart, describes: str) -> None:
     """A chart, and in words what it shows; its menu saves it as a picture."""
     # The menu's other entries would show its source, or send it to a page outside.
     menu = {"export": {"png": True, "svg": True}, "source": False, "compiled": False, "editor": False}
@@ -126,7 +126,7 @@ def take_along(table: pd.DataFrame, name: str) -> None:
 
 
 def table(
-    rows: pd.DataFrame, columns: Mapping[str, Any], name: str, describes: str, height: int | str = "auto"
+    rows: pd.DataFrame, columns: Mapping[str, Any], name: str, describes: str, height: int | Literal["auto"] = "auto"
 ) -> None:
     """A table of these columns, in their order, to be sorted by a click on a heading, and to be taken along."""
     st.dataframe(
@@ -144,6 +144,16 @@ def table(
 def nothing(of: str) -> None:
     """In the place of figures that the choice of filters leaves without a row."""
     st.info(f"No {of} in this choice. Take a filter away, or choose more days.", icon=":material/search_off:")
+
+
+def ratios(days: pd.DataFrame, part: str, whole: str) -> list[float]:
+    """The same by day; 0 on a day without anything to divide."""
+    return list((days[part].astype(float) / days[whole].astype(float).replace(0, float("nan"))).fillna(0.0))
+
+
+def totals(days: pd.DataFrame) -> pd.Series:
+    """The sums over all days; empty without any, as there is nothing to compare with then, not even zero."""
+    return days.drop(columns="day").sum(min_count=1) if len(days) else pd.Series(dtype=float)
 
 
 def plain(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 
 import streamlit as st
@@ -13,9 +12,10 @@ from shopstream_assets.dashboards.periods import Period, latest
 DAYS = 28
 
 
-def period(first: dt.date, last: dt.date, days: int = DAYS) -> Period:
+def period(extent: Period, days: int = DAYS) -> Period:
     """The days chosen, of those that the mart has; the latest `days` to begin with."""
-    shown = latest(first, last, days)
+    first, last = extent.first, extent.last
+    shown = latest(extent, days)
     chosen = st.date_input(
         "Days",
         (shown.first, shown.last),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
+from shopstream_assets.dashboards.periods import Period
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.registry import domain_named
 from shopstream_assets.platform.errors import ServiceError
@@ -100,6 +101,25 @@ class Marts:
         """The only row of such an answer."""
         return self.rows(sql, *values).iloc[0]
 
+    def by_day(self, mart: str, day: str, sums: str, period: Period, chosen: Condition) -> pd.DataFrame:
+        """The `sums` of each day of a period, oldest first: its column `day`, and those that they name."""
+        where = between(day, period.first, period.last) & chosen
+        return self.rows(
+            f"select {day} as day, {sums} from marts.{mart} where {where.sql} group by {day} order by {day}",
+            *where.values,
+        )
+
+    def extent(self, mart: str, day: str) -> Period | None:
+        """The first and the last day of a mart; None where it has no rows."""
+        found = self.row(f"select min({day}) as first, max({day}) as last from marts.{mart}")
+        return None if pd.isna(found["first"]) else Period(found["first"].date(), found["last"].date())
+
+    def values(self, mart: str, *columns: str) -> dict[str, list[str]]:
+        """The values that each of the columns has, in their order."""
+        each = (f"select distinct '{column}' as what, {column} as value from marts.{mart}" for column in columns)
+        found = self.rows(f"{' union all '.join(each)} order by value").dropna()
+        return {column: list(found.loc[found["what"] == column, "value"]) for column in columns}
+
     def meaning(self, mart: str, column: str) -> str:
         """What the column is, in the words of the model that makes it: dbt stores them beside the table."""
         return _comments(self.domain.name, self.built.at).get((mart, column), "")
@@ -120,8 +140,9 @@ def built(domain: str) -> Built:
     if not session.fetch(_LEDGER, ("BUILT_PARTITIONS",)).iat[0, 0]:
         return Built((), False)
     found = session.fetch(_BUILT, ())
+    at = {str(name): moment for name, moment in zip(found["model_name"], found["built_at"], strict=True)}
     return Built(
-        tuple((str(row.model_name), row.built_at.to_pydatetime()) for row in found.itertuples() if row.built_at),
+        tuple((name, pd.Timestamp(moment).to_pydatetime()) for name, moment in at.items() if not pd.isna(moment)),
         bool(found["days_building"].sum()),
     )
 
@@ -135,7 +156,8 @@ def _rows(domain: str, sql: str, values: tuple[Value, ...], built: object) -> pd
 @st.cache_data(max_entries=20, show_spinner=False)
 def _comments(domain: str, built: object) -> dict[tuple[str, str], str]:
     found = _session(domain).fetch(_COMMENTS, ())
-    return {(row.table_name, row.column_name): row.comment or "" for row in found.itertuples()}
+    keys = zip(found["table_name"], found["column_name"], strict=True)
+    return dict(zip(keys, found["comment"].fillna(""), strict=True))
 
 
 class _Session:

@@ -27,9 +27,9 @@ class Period:
         return written(self.first) if self.days == 1 else f"{written(self.first)} to {written(self.last)}"
 
 
-def latest(first: dt.date, last: dt.date, days: int) -> Period:
-    """The latest `days` days of a table that holds `first` to `last`, or all of them where it holds fewer."""
-    return Period(max(first, last - dt.timedelta(days=days - 1)), last)
+def latest(whole: Period, days: int) -> Period:
+    """The latest `days` days of it, or all of them where it has fewer."""
+    return Period(max(whole.first, whole.last - dt.timedelta(days=days - 1)), whole.last)
 
 
 def written(day: dt.date) -> str:

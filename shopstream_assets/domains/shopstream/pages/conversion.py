@@ -7,7 +7,19 @@ import pandas as pd
 import streamlit as st
 
 from shopstream_assets.dashboards import charts, filters
-from shopstream_assets.dashboards.figures import COUNT, SHARE, Card, cards, draw, figure, nothing, plain, ratio, table
+from shopstream_assets.dashboards.figures import (
+    COUNT,
+    SHARE,
+    Card,
+    cards,
+    draw,
+    figure,
+    nothing,
+    plain,
+    ratio,
+    table,
+    totals,
+)
 from shopstream_assets.dashboards.marts import Condition, Marts, among, between
 from shopstream_assets.dashboards.periods import Period, written
 
@@ -23,17 +35,6 @@ WINDOWS = (7, 30, 90)
 # A rate of fewer says more of chance than of the channel.
 SMALLEST_SAMPLE = 30
 _STEPS_SQL = ", ".join(f"sum({step}) as {step}" for step in (*STEPS, "carts_abandoned"))
-_DAYS_SQL = f"select min(session_date) as first, max(session_date) as last from marts.{SESSIONS}"
-_VALUES_SQL = f"""
-select distinct 'device' as what, device as value from marts.{SESSIONS}
-union
-select distinct 'referrer', referrer from marts.{SESSIONS}
-union
-select distinct 'country', country from marts.{SIGNUPS}
-union
-select distinct 'channel', acquisition_channel from marts.{SIGNUPS}
-order by value
-"""
 # Of a window only the days that are old enough for it: a younger one would look worse than it is.
 _RATES_SQL = ", ".join(
     f"sum(iff(is_complete_{days}d, signed_up, 0)) as signed_up_{days}d, "
@@ -44,33 +45,33 @@ _RATES_SQL = ", ".join(
 
 def show(marts: Marts) -> None:
     """Draw the page."""
-    values = marts.rows(_VALUES_SQL).dropna()
-    of = {what: list(found["value"]) for what, found in values.groupby("what")}
     sessions, signups = st.tabs(["Web sessions", "Sign-ups"])
     with sessions:
-        _sessions(marts, of)
+        _sessions(marts)
     with signups:
-        _signups(marts, of)
+        _signups(marts)
 
 
-def _sessions(marts: Marts, of: dict[str, list[str]]) -> None:
-    extent = marts.row(_DAYS_SQL)
-    if pd.isna(extent["first"]):
+def _sessions(marts: Marts) -> None:
+    extent = marts.extent(SESSIONS, "session_date")
+    if extent is None:
         nothing("sessions")
         return
+    of = marts.values(SESSIONS, "device", "referrer")
     days, device, referrer = st.columns(3)
     with days:
-        period = filters.period(extent["first"].date(), extent["last"].date())
+        period = filters.period(extent)
     with device:
-        devices = filters.several("Device", "device", of.get("device", []), "All devices")
+        devices = filters.several("Device", "device", of["device"], "All devices")
     with referrer:
-        referrers = filters.several("Came from", "referrer", of.get("referrer", []), "Anywhere")
+        referrers = filters.several("Came from", "referrer", of["referrer"], "Anywhere")
     chosen = among("device", devices) & among("referrer", referrers)
-    now, before = _by_day(marts, period, chosen), _by_day(marts, period.before, chosen)
+    now = marts.by_day(SESSIONS, "session_date", _STEPS_SQL, period, chosen)
+    before = marts.by_day(SESSIONS, "session_date", _STEPS_SQL, period.before, chosen)
     if now.empty:
         nothing("sessions")
         return
-    unit = f"Sessions · {period} · as of {written(extent['last'].date())}"
+    unit = f"Sessions · {period} · as of {written(extent.last)}"
     _session_cards(marts, now, before, period)
     left, right = st.columns([3, 2])
     with left:
@@ -80,20 +81,8 @@ def _sessions(marts: Marts, of: dict[str, list[str]]) -> None:
         _by(marts, period, chosen, "referrer", "Conversion by origin", unit)
 
 
-def _by_day(marts: Marts, period: Period, chosen: Condition) -> pd.DataFrame:
-    where = between("session_date", period.first, period.last) & chosen
-    return marts.rows(
-        f"select session_date as day, {_STEPS_SQL} from marts.{SESSIONS} where {where.sql} "
-        "group by session_date order by session_date",
-        *where.values,
-    )
-
-
 def _session_cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
-    def sums(days: pd.DataFrame) -> pd.Series:
-        return days.drop(columns="day").sum() if len(days) else pd.Series(dtype=float)
-
-    here, earlier = sums(now), sums(before)
+    here, earlier = totals(now), totals(before)
 
     def share(part: str, whole: str) -> tuple[float | None, float | None]:
         return ratio(here[part], here[whole]), ratio(earlier.get(part), earlier.get(whole))
@@ -209,12 +198,13 @@ def _by(marts: Marts, period: Period, chosen: Condition, column: str, title: str
         )
 
 
-def _signups(marts: Marts, of: dict[str, list[str]]) -> None:
+def _signups(marts: Marts) -> None:
+    of = marts.values(SIGNUPS, "country", "acquisition_channel")
     country, channel = st.columns(2)
     with country:
-        countries = filters.several("Country of residence", "country", of.get("country", []), "All countries")
+        countries = filters.several("Country of residence", "country", of["country"], "All countries")
     with channel:
-        channels = filters.several("Acquisition channel", "channel", of.get("channel", []), "All channels")
+        channels = filters.several("Acquisition channel", "channel", of["acquisition_channel"], "All channels")
     chosen = among("country", countries) & among("acquisition_channel", channels)
     whole = marts.row(
         f"select sum(signed_up) as signed_up, max(signup_date) as last, {_RATES_SQL} "

@@ -28,12 +28,6 @@ MART = "mart_customer_ltv"
 STEP_EUR, STEPS = 250, 16
 TOP = 20
 SEGMENTS = ("champions", "loyal", "new_or_promising", "needs_attention", "at_risk", "hibernating", "no_orders")
-_VALUES_SQL = f"""
-select distinct 'country' as what, country as value from marts.{MART}
-union
-select distinct 'channel', acquisition_channel from marts.{MART}
-order by value
-"""
 _MONEY = "sum(net_revenue) as net_revenue, sum(margin) as margin"
 
 
@@ -73,13 +67,12 @@ def show(marts: Marts) -> None:
 
 
 def _choices(marts: Marts) -> Condition:
-    values = marts.rows(_VALUES_SQL)
-    of = {what: list(found["value"]) for what, found in values.groupby("what")}
+    of = marts.values(MART, "country", "acquisition_channel")
     country, channel = st.columns(2)
     with country:
-        countries = filters.several("Country of residence", "country", of.get("country", []), "All countries")
+        countries = filters.several("Country of residence", "country", of["country"], "All countries")
     with channel:
-        channels = filters.several("Acquisition channel", "channel", of.get("channel", []), "All channels")
+        channels = filters.several("Acquisition channel", "channel", of["acquisition_channel"], "All channels")
     return among("country", countries) & among("acquisition_channel", channels)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
-
 import altair as alt
 import pandas as pd
 import streamlit as st
@@ -22,7 +19,9 @@ from shopstream_assets.dashboards.figures import (
     nothing,
     number,
     ratio,
+    ratios,
     table,
+    totals,
 )
 from shopstream_assets.dashboards.marts import Condition, Marts, among, between
 from shopstream_assets.dashboards.periods import Period, written
@@ -36,27 +35,21 @@ _SUMS = """
     sum(net_revenue_with_cost) as net_revenue_with_cost,
     sum(margin) as margin
 """
-_DAYS_SQL = "select min(order_date) as first, max(order_date) as last from marts.mart_sales_overview"
-_VALUES_SQL = """
-select distinct 'country' as what, shipping_country as value from marts.mart_sales_overview
-union
-select distinct 'category', product_category from marts.mart_sales_overview
-order by value
-"""
 
 
 def show(marts: Marts) -> None:
     """Draw the page."""
-    extent = marts.row(_DAYS_SQL)
-    if pd.isna(extent["first"]):
+    extent = marts.extent(MART, "order_date")
+    if extent is None:
         nothing("orders")
         return
-    period, chosen = _choices(marts, extent["first"].date(), extent["last"].date())
-    now, before = _by_day(marts, period, chosen), _by_day(marts, period.before, chosen)
+    period, chosen = _choices(marts, extent)
+    now = marts.by_day(MART, "order_date", _SUMS, period, chosen)
+    before = marts.by_day(MART, "order_date", _SUMS, period.before, chosen)
     if now.empty:
         nothing("orders")
         return
-    as_of = f"as of {written(extent['last'].date())}"
+    as_of = f"as of {written(extent.last)}"
     _cards(marts, now, before, period)
     _course(marts, now, before, period, as_of)
     left, right = st.columns(2)
@@ -66,29 +59,20 @@ def show(marts: Marts) -> None:
         _by(marts, period, chosen, "product_category", "Net revenue by category", as_of)
 
 
-def _choices(marts: Marts, first: dt.date, last: dt.date) -> tuple[Period, Condition]:
-    values = marts.rows(_VALUES_SQL)
-    of = {what: list(found["value"]) for what, found in values.groupby("what")}
+def _choices(marts: Marts, extent: Period) -> tuple[Period, Condition]:
+    of = marts.values(MART, "shipping_country", "product_category")
     days, country, category = st.columns(3)
     with days:
-        period = filters.period(first, last)
+        period = filters.period(extent)
     with country:
-        countries = filters.several("Country shipped to", "country", of.get("country", []), "All countries")
+        countries = filters.several("Country shipped to", "country", of["shipping_country"], "All countries")
     with category:
-        categories = filters.several("Category", "category", of.get("category", []), "All categories")
+        categories = filters.several("Category", "category", of["product_category"], "All categories")
     return period, among("shipping_country", countries) & among("product_category", categories)
 
 
-def _by_day(marts: Marts, period: Period, chosen: Condition) -> pd.DataFrame:
-    where = between("order_date", period.first, period.last) & chosen
-    return marts.rows(
-        f"select order_date as day, {_SUMS} from marts.{MART} where {where.sql} group by order_date order by day",
-        *where.values,
-    )
-
-
 def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
-    sums, earlier = _sums(now), _sums(before)
+    sums, earlier = totals(now), totals(before)
     refunds = (
         "Refunded amount as a share of gross less discount, on the day the orders were placed. The latest orders have "
         "had little time to come back."
@@ -117,7 +101,7 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 EURO_CENTS,
                 "Gross less discount, before refunds, per order (EUR).",
                 ratio(earlier.get("order_value"), earlier.get("orders")),
-                course=_ratios(now, "order_value", "orders"),
+                course=ratios(now, "order_value", "orders"),
             ),
             Card(
                 "Margin",
@@ -126,7 +110,7 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 "Margin as a share of net revenue, of products with a known cost.",
                 ratio(earlier.get("margin"), earlier.get("net_revenue_with_cost")),
                 is_share=True,
-                course=_ratios(now, "margin", "net_revenue_with_cost"),
+                course=ratios(now, "margin", "net_revenue_with_cost"),
             ),
             Card(
                 "Refunded",
@@ -136,20 +120,11 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 ratio(earlier.get("refunded_amount"), earlier.get("order_value")),
                 is_share=True,
                 good="neither",
-                course=_ratios(now, "refunded_amount", "order_value"),
+                course=ratios(now, "refunded_amount", "order_value"),
             ),
         ],
         f"the {period.days} days before, {period.before}",
     )
-
-
-def _sums(days: pd.DataFrame) -> pd.Series:
-    # Without a day there is nothing to compare with: not even zero.
-    return days.drop(columns="day").sum(min_count=1) if len(days) else pd.Series(dtype=float)
-
-
-def _ratios(days: pd.DataFrame, part: str, whole: str) -> Sequence[float]:
-    return list((days[part].astype(float) / days[whole].astype(float).replace(0, float("nan"))).fillna(0.0))
 
 
 def _course(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period, as_of: str) -> None:
