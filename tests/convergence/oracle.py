@@ -129,8 +129,11 @@ dim_date as (
     ) as dates
 ),
 order_lines as (
-    select o.order_id, coalesce(o.shipping_country, 'unknown') as shipping_country,
+    select o.order_id, o.customer_id, coalesce(o.shipping_country, 'unknown') as shipping_country,
            coalesce(p.category, 'unknown') as product_category,
+           coalesce(i.units_sold - i.units_refunded, 0) as units_kept,
+           case when coalesce(i.units_sold - i.units_refunded, 0) = 0 then 0
+                else (i.units_sold - i.units_refunded) * p.cost end as cost,
            coalesce(i.units_sold, 0) as units_sold, coalesce(i.units_refunded, 0) as units_refunded,
            coalesce(i.gross_revenue, o.gross_revenue) as gross_revenue,
            coalesce(i.discount_amount, o.discount_amount) as discount_amount,
@@ -142,37 +145,60 @@ order_lines as (
     left join products as p on p.id = i.product_id
 ),
 mart_sales_overview as (
-    select shipping_country, product_category, count(distinct order_id) as orders_placed,
-           count(distinct order_id) filter (where is_sale) as orders,
-           count(distinct order_id) filter (where is_sale and is_main_line) as main_category_orders,
-           sum(units_sold) as units, sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
+    select shipping_country, product_category, count(distinct order_id) filter (where is_main_line) as orders_placed,
+           count(distinct order_id) filter (where is_sale and is_main_line) as orders,
+           count(distinct order_id) filter (where is_sale) as orders_with_category,
+           count(distinct customer_id) filter (where is_sale) as buyers_with_category,
+           sum(units_sold) as units, sum(units_refunded) as units_refunded,
+           coalesce(sum(units_kept) filter (where cost is null), 0) as units_without_cost,
+           sum(gross_revenue) as gross_revenue,
            sum(discount_amount) as discount_amount, sum(refunded_amount) as refunded_amount,
            sum(net_revenue) as net_revenue,
-           (sum(gross_revenue) - sum(discount_amount)) / nullif(count(distinct order_id) filter (where is_sale), 0)
-               as average_order_value,
+           coalesce(sum(net_revenue) filter (where cost is not null), 0) as net_revenue_with_cost,
+           sum(net_revenue - cost) as margin,
            order_date
     from order_lines group by shipping_country, product_category, order_date
 ),
-progress as (
-    select customer_id, occurred_at as reached_at,
-           case event_type when 'product_view' then 1 when 'add_to_cart' then 2 else 3 end as step
-    from fact_events where event_type in ('product_view', 'add_to_cart', 'checkout', 'purchase')
-    union all
-    select customer_id, ordered_at, 4 from fact_orders
+fact_sessions as (
+    select s.session_id, coalesce(f.device, 'unknown') as device, coalesce(f.referrer, 'unknown') as referrer,
+           s.event_count, s.has_view, s.has_cart, s.has_checkout, s.has_purchase, s.started_at::date as session_date,
+           s.started_at, s.ended_at
+    from (
+        select session_id, count(*) as event_count, bool_or(event_type = 'product_view') as has_view,
+               bool_or(event_type = 'add_to_cart') as has_cart, bool_or(event_type = 'checkout') as has_checkout,
+               bool_or(event_type = 'purchase') as has_purchase, min(occurred_at) as started_at,
+               max(occurred_at) as ended_at
+        from fact_events where session_id is not null group by session_id
+    ) as s
+    join lateral (
+        select device, referrer from fact_events as e where e.session_id = s.session_id
+        order by occurred_at, event_id limit 1
+    ) as f on true
 ),
-furthest as (
+mart_session_funnel as (
+    select device, referrer, count(*) as sessions, count(*) filter (where has_view) as sessions_with_view,
+           count(*) filter (where has_cart) as sessions_with_cart,
+           count(*) filter (where has_checkout) as sessions_with_checkout,
+           count(*) filter (where has_purchase) as sessions_with_purchase,
+           count(*) filter (where has_cart and not has_purchase) as carts_abandoned, session_date
+    from fact_sessions group by device, referrer, session_date
+),
+first_orders as (
     select u.country, u.acquisition_channel, u.created_at::date as signup_date,
-           (select coalesce(max(p.step), 0) from progress as p
-            where p.customer_id = u.id and p.reached_at >= u.created_at
-              and p.reached_at < u.created_at + interval '30 days') as step
+           (select min(o.ordered_at) from fact_orders as o
+            where o.customer_id = u.id and o.ordered_at >= u.created_at) - u.created_at as waited,
+           (select max(at)::date from (select max(updated_at) as at from users
+                                       union all select max(updated_at) from orders) as newest) as as_of_date
     from users as u
 ),
-mart_conversion_funnel as (
-    select country, acquisition_channel, count(*) as signed_up, count(*) filter (where step >= 1) as viewed,
-           count(*) filter (where step >= 2) as carted, count(*) filter (where step >= 3) as checked_out,
-           count(*) filter (where step >= 4) as ordered,
-           (count(*) filter (where step >= 4))::numeric / count(*) as conversion_rate, signup_date
-    from furthest group by country, acquisition_channel, signup_date
+mart_signup_conversion as (
+    select country, acquisition_channel, count(*) as signed_up,
+           count(*) filter (where waited < interval '7 days') as ordered_within_7d,
+           count(*) filter (where waited < interval '30 days') as ordered_within_30d,
+           count(*) filter (where waited < interval '90 days') as ordered_within_90d,
+           signup_date + 7 < as_of_date as is_complete_7d, signup_date + 30 < as_of_date as is_complete_30d,
+           signup_date + 90 < as_of_date as is_complete_90d, signup_date
+    from first_orders group by country, acquisition_channel, signup_date, as_of_date
 ),
 product_sales as (
     select product_id, count(distinct order_id) filter (where is_sale) as orders, sum(units_sold) as units,
@@ -215,9 +241,16 @@ product_figures as (
 mart_product_performance as (
     select product_id, sku, product_name, product_category, list_price, unit_cost, orders, units, units_refunded,
            gross_revenue, discount_amount, refunded_amount, net_revenue,
-           net_revenue - (units - units_refunded) * coalesce(unit_cost, 0) as margin,
-           units_refunded::numeric / nullif(units, 0) as refund_rate, views, carts, viewing_sessions,
-           ordering_sessions, ordering_sessions::numeric / nullif(viewing_sessions, 0) as view_to_order_rate,
+           case when unit_cost is null then units - units_refunded else 0 end as units_without_cost,
+           case when units = units_refunded then net_revenue else net_revenue - (units - units_refunded) * unit_cost end
+               as margin,
+           case when net_revenue > 0 then
+               case when units = units_refunded then 1 else 1 - (units - units_refunded) * unit_cost / net_revenue end
+           end as margin_rate,
+           case when units >= 30 then units_refunded::numeric / units end as refund_rate, views, carts,
+           viewing_sessions, ordering_sessions,
+           case when viewing_sessions >= 30 then ordering_sessions::numeric / viewing_sessions end
+               as view_to_order_rate,
            row_number() over (order by net_revenue desc, product_id) as revenue_rank,
            net_revenue / nullif(sum(net_revenue) over (), 0) as revenue_share, is_active
     from product_figures
@@ -228,8 +261,13 @@ customer_sales as (
     from fact_orders where is_sale group by customer_id
 ),
 costs as (
-    select i.customer_id, sum((i.units_sold - i.units_refunded) * coalesce(p.unit_cost, 0)) as cost
-    from fact_order_items as i left join dim_products as p using (product_id) group by i.customer_id
+    select i.customer_id, coalesce(sum(kept * p.unit_cost) filter (where kept > 0), 0) as cost,
+           coalesce(sum(kept) filter (where p.unit_cost is null), 0) as units_without_cost,
+           coalesce(sum(net_revenue) filter (where kept > 0 and p.unit_cost is null), 0) as revenue_without_cost,
+           bool_and(kept > 0 and p.unit_cost is null) as no_cost_is_known
+    from fact_order_items as i
+    cross join lateral (select i.units_sold - i.units_refunded as kept) as k
+    left join dim_products as p using (product_id) group by i.customer_id
 ),
 as_of as (
     select max(at)::date as as_of_date from (
@@ -241,7 +279,11 @@ history as (
     select k.customer_id, coalesce(c.country, 'unknown') as country, coalesce(c.plan, 'unknown') as plan,
            coalesce(c.acquisition_channel, 'unknown') as acquisition_channel, coalesce(s.orders, 0) as orders,
            coalesce(s.ordered_amount, 0) as ordered_amount, coalesce(s.net_revenue, 0) as net_revenue,
-           coalesce(s.net_revenue, 0) - coalesce(o.cost, 0) as margin, c.signup_date, s.first_order_date,
+           coalesce(o.units_without_cost, 0) as units_without_cost,
+           coalesce(o.revenue_without_cost, 0) as revenue_without_cost,
+           case when not coalesce(o.no_cost_is_known, false) then
+               coalesce(s.net_revenue, 0) - coalesce(o.revenue_without_cost, 0) - coalesce(o.cost, 0)
+           end as margin, c.signup_date, s.first_order_date,
            s.last_order_date, a.as_of_date,
            greatest(1 + (a.as_of_date - least(c.signup_date, s.first_order_date)), 1) as days_observed
     from (select customer_id from dim_customers union select customer_id from customer_sales) as k
@@ -250,10 +292,17 @@ history as (
     left join customer_sales as s using (customer_id)
     left join costs as o using (customer_id)
 ),
+rates as (
+    select sum(margin)::double precision / nullif(sum(net_revenue - revenue_without_cost), 0)::double precision as rate
+    from history
+),
 population as (
     select sum(orders) / nullif(sum(days_observed), 0)::double precision as lambda,
-           coalesce(sum(margin) / nullif(sum(orders), 0), 0)::double precision as m
-    from history
+           case when sum(orders) = 0 then 0
+                else (coalesce(sum(margin), 0)::double precision
+                      + case when sum(revenue_without_cost) = 0 then 0
+                             else sum(revenue_without_cost)::double precision * min(rate) end) / sum(orders) end as m
+    from history cross join rates
 ),
 ranked as (
     select customer_id, count(*) over () as n, rank() over (order by last_order_date) as r,
@@ -273,14 +322,18 @@ mart_customer_ltv as (
                 when recency_score >= 4 then 'new_or_promising'
                 when recency_score = 3 then 'needs_attention'
                 when frequency_score >= 3 then 'at_risk' else 'hibernating' end as rfm_segment,
-           h.orders, h.net_revenue, h.margin, h.ordered_amount / nullif(h.orders, 0) as average_order_value,
-           h.days_observed, 365.0 * h.orders / h.days_observed as orders_per_year,
+           h.orders, h.net_revenue, h.units_without_cost, h.margin,
+           h.ordered_amount / nullif(h.orders, 0) as average_order_value,
+           h.days_observed,
+           case when h.days_observed >= 30 then 365.0 * h.orders / h.days_observed end as orders_per_year,
            365 * (h.orders + 365 * p.lambda) / (h.days_observed + 365) as projected_12m_orders,
-           365 * (h.orders + 365 * p.lambda) / (h.days_observed + 365) * (h.margin + p.m) / (h.orders + 1)
+           365 * (h.orders + 365 * p.lambda) / (h.days_observed + 365)
+               * (coalesce(h.margin, 0) + case when h.revenue_without_cost = 0 then 0
+                                               else h.revenue_without_cost * r.rate end + p.m) / (h.orders + 1)
                as projected_12m_value,
            s.recency_score, s.frequency_score, s.monetary_score, h.signup_date, h.first_order_date, h.last_order_date,
            h.as_of_date
-    from history as h cross join population as p left join scores as s using (customer_id)
+    from history as h cross join population as p cross join rates as r left join scores as s using (customer_id)
 )
 """
 
@@ -302,19 +355,17 @@ MODELS = (
     Model("CORE.FACT_ORDERS", ("order_id",)),
     Model("CORE.FACT_ORDER_ITEMS", ("line_id",)),
     Model("CORE.FACT_EVENTS", ("event_id",)),
+    Model("CORE.FACT_SESSIONS", ("session_id",)),
     Model("CORE.DIM_CUSTOMERS", ("customer_id",)),
     Model("CORE.DIM_PRODUCTS", ("product_id",)),
     Model("CORE.DIM_DATE", ("date_day",)),
-    Model(
-        "MARTS.MART_SALES_OVERVIEW",
-        ("order_date", "shipping_country", "product_category"),
-        {"average_order_value": 0.01},
-    ),
-    Model("MARTS.MART_CONVERSION_FUNNEL", ("signup_date", "country", "acquisition_channel"), {"conversion_rate": 1e-6}),
+    Model("MARTS.MART_SALES_OVERVIEW", ("order_date", "shipping_country", "product_category")),
+    Model("MARTS.MART_SESSION_FUNNEL", ("session_date", "device", "referrer")),
+    Model("MARTS.MART_SIGNUP_CONVERSION", ("signup_date", "country", "acquisition_channel")),
     Model(
         "MARTS.MART_PRODUCT_PERFORMANCE",
         ("product_id",),
-        {"refund_rate": 1e-6, "view_to_order_rate": 1e-6, "revenue_share": 1e-6},
+        {"margin_rate": 1e-6, "refund_rate": 1e-6, "view_to_order_rate": 1e-6, "revenue_share": 1e-6},
     ),
     Model(
         "MARTS.MART_CUSTOMER_LTV",

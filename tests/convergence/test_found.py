@@ -244,7 +244,7 @@ def test_a_date_whose_last_order_is_dated_anew_leaves_the_sales_overview(world: 
     world.rest()
 
 
-def test_a_signup_date_whose_last_customer_is_dated_anew_leaves_the_funnel(world: World) -> None:
+def test_a_signup_date_whose_last_customer_is_dated_anew_leaves_the_cohorts(world: World) -> None:
     world.put("users", 20, at="-1 00:00", variant=1)
     world.redate("users", 20, created="long ago")
     world.rest()
@@ -252,7 +252,7 @@ def test_a_signup_date_whose_last_customer_is_dated_anew_leaves_the_funnel(world
     world.rest()
 
 
-def test_a_deleted_customer_leaves_the_funnel(world: World) -> None:
+def test_a_deleted_customer_leaves_the_cohorts(world: World) -> None:
     world.delete("users", 2)
     world.rest()
 
@@ -262,7 +262,7 @@ def test_a_line_that_moves_to_another_order_corrects_both(world: World) -> None:
     world.rest()
 
 
-def test_orders_that_move_to_another_customer_correct_both_funnels(world: World) -> None:
+def test_orders_that_move_to_another_customer_correct_both_cohorts(world: World) -> None:
     world.set_column("orders", 4, "user_id", 3, at="0 00:00")
     world.set_column("orders", 5, "user_id", 3, at="0 00:00")
     world.rest()

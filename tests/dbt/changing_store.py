@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 
-from small_store import CURSOR, START, Row, at, contact, event, line, order, partition_of, product, user
+from small_store import CONTEXTS, CURSOR, START, Row, at, contact, event, line, order, partition_of, product, user
 
 DAYS = 4
 LAST_DAY = START + dt.timedelta(days=DAYS - 1)
@@ -46,7 +46,9 @@ class ChangingStore:
 
     def _row(self, table: str, id: int) -> Row:
         """A row of which everything is drawn anew: also the day it was made, and the day it changed."""
-        draw, made = self.draw, self.draw.randrange(DAYS)
+        draw = self.draw
+        # Some customers and orders are as old as the windows in which a sign-up leads to an order are long.
+        made = draw.randrange(DAYS) if table == "events" else draw.choice([*range(DAYS), *range(DAYS), -6, -29, -89])
         moment = {} if table == "events" else {"updated_at": at(draw.randrange(DAYS), draw.randrange(86_400))}
         user_id, order_id, product_id = draw.randint(1, 5), draw.randint(1, 8), draw.randint(1, 4)
         if table == "users":
@@ -62,7 +64,8 @@ class ChangingStore:
         if table == "crm_contacts":
             return contact(id, made, user_id=draw.choice([None, user_id]), company=f"Company {id}", **moment)
         kind = draw.choice(["product_view", "add_to_cart", "checkout", "purchase"])
-        return event(id, kind, made, user_id=draw.choice([None, user_id]), session_id=f"s{draw.randint(1, 4)}")
+        said = {"session_id": f"s{draw.randint(1, 4)}", "properties": draw.choice(CONTEXTS)}
+        return event(id, kind, made, user_id=draw.choice([None, user_id]), **said)
 
     def extract(self, table: str, days: Iterable[dt.date]) -> dict[dt.date, list[Row]]:
         """The partitions of some days, as of one snapshot."""

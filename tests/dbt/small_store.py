@@ -6,6 +6,7 @@ Nothing here knows dbt or SQL: it is the second opinion that the models are comp
 from __future__ import annotations
 
 import datetime as dt
+import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ DAYS = 8
 SALES = ("paid", "shipped", "delivered", "refunded")
 CURSOR = defaultdict(lambda: "updated_at", events="occurred_at")
 CENT = Decimal("0.01")
+CONTEXTS = ('{"device": "mobile"}', '{"device": "desktop", "referrer": "friend"}', "{}")
 
 
 def at(day: int, seconds: int = 0) -> dt.datetime:
@@ -216,6 +218,7 @@ def busy_store(seed: int) -> Log:
                 session_id=f"s{draw.randint(1, 60)}",
                 product_id=draw.randint(1, 9) if kind in ("product_view", "add_to_cart") else None,
                 order_id=draw.randint(1, 80) if kind == "purchase" else None,
+                properties=draw.choice(CONTEXTS),
             )
         )
     return log_of(versions)
@@ -246,9 +249,12 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
     for item in sorted(latest(log, "order_items").values(), key=lambda row: row["id"]):
         lines[item["order_id"]].append(item)
 
-    zero = {"orders_placed": 0, "orders": 0, "main_category_orders": 0, "units": 0, "units_refunded": 0}
-    money = {"gross_revenue": Decimal(0), "discount_amount": Decimal(0), "refunded_amount": Decimal(0)}
-    figures: dict[SalesKey, dict[str, Any]] = defaultdict(lambda: {**zero, **money, "net_revenue": Decimal(0)})
+    counts = ("orders_placed", "orders", "orders_with_category", "units", "units_refunded", "units_without_cost")
+    money = ("gross_revenue", "discount_amount", "refunded_amount", "net_revenue", "net_revenue_with_cost")
+    figures: dict[SalesKey, dict[str, Any]] = defaultdict(
+        lambda: {**dict.fromkeys(counts, 0), **dict.fromkeys(money, Decimal(0)), "margin": None}
+    )
+    buyers: dict[SalesKey, set[int]] = defaultdict(set)
     for id, head in orders.items():
         items = lines.get(id, [])
         amounts = [item["quantity"] * item["unit_price"] for item in items] or [Decimal(0)]
@@ -257,12 +263,23 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
         seen = set()
         for index, (amount, share) in enumerate(zip(amounts, shares(head["discount_amount"], amounts), strict=True)):
             item = items[index] if items else {"product_id": None, "quantity": 0}
-            category = products.get(item["product_id"], {"category": "unknown"})["category"]
-            row = figures[head["created_at"].date(), head["shipping_country"], category]
-            row["orders_placed"] += category not in seen
-            row["orders"] += sale and category not in seen
-            row["main_category_orders"] += sale and index == main
+            bought = products.get(item["product_id"], {"category": "unknown", "cost": None})
+            category = bought["category"]
+            key = head["created_at"].date(), head["shipping_country"], category
+            row = figures[key]
+            row["orders_placed"] += index == main
+            row["orders"] += sale and index == main
+            row["orders_with_category"] += sale and category not in seen
+            if sale:
+                buyers[key].add(head["user_id"])
             seen.add(category)
+            kept = item["quantity"] if sale and not refunded else 0
+            net = amount - share if sale and not refunded else Decimal(0)
+            if kept and bought["cost"] is None:
+                row["units_without_cost"] += kept
+            else:
+                row["net_revenue_with_cost"] += net
+                row["margin"] = (row["margin"] or 0) + net - kept * (bought["cost"] or 0)
             if sale:
                 row["units"] += item["quantity"]
                 row["gross_revenue"] += amount
@@ -271,27 +288,49 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
             if refunded:
                 row["units_refunded"] += item["quantity"]
                 row["refunded_amount"] += amount - share
-    return dict(figures)
+    return {key: {**row, "buyers_with_category": len(buyers[key])} for key, row in figures.items()}
 
 
-FunnelKey = tuple[dt.date, str, str]
+Key = tuple[dt.date, str, str]
 
 
-def conversion_funnel(log: Log) -> dict[FunnelKey, tuple[int, int, int, int, int]]:
-    """What mart_conversion_funnel must hold: (signed up, viewed, carted, checked out, ordered)."""
-    depth = {"product_view": 1, "add_to_cart": 2, "checkout": 3, "purchase": 3}
-    counts: dict[FunnelKey, list[int]] = defaultdict(lambda: [0] * 5)
-    for id, customer in latest(log, "users").items():
+def session_funnel(log: Log) -> dict[Key, tuple[int, ...]]:
+    """What mart_session_funnel must hold, by (day, device, referrer).
+
+    Sessions; of them with a view, a cart, a checkout, a purchase; and with a cart but no purchase.
+    """
+    sessions: dict[str, list[Row]] = defaultdict(list)
+    for seen in sorted(latest(log, "events").values(), key=lambda row: (row["occurred_at"], row["id"])):
+        sessions[seen["session_id"]].append(seen)
+    counts: dict[Key, list[int]] = defaultdict(lambda: [0] * 6)
+    for events in sessions.values():
+        said = json.loads(events[0]["properties"])
+        kinds = {seen["event_type"] for seen in events}
+        row = counts[events[0]["occurred_at"].date(), said.get("device", "unknown"), said.get("referrer", "unknown")]
+        row[0] += 1
+        for step, kind in enumerate(("product_view", "add_to_cart", "checkout", "purchase"), start=1):
+            row[step] += kind in kinds
+        row[5] += "add_to_cart" in kinds and "purchase" not in kinds
+    return {key: tuple(row) for key, row in counts.items()}
+
+
+def signup_conversion(log: Log) -> dict[Key, tuple[int, ...]]:
+    """What mart_signup_conversion must hold, by (day, country, channel).
+
+    Signed up; ordered within 7, 30, 90 days; and whether all of them have had 7, 30, 90 days.
+    """
+    users, orders = latest(log, "users").values(), latest(log, "orders").values()
+    newest = max(row["updated_at"] for row in [*users, *orders]).date()
+    counts: dict[Key, list[int]] = defaultdict(lambda: [0] * 4)
+    for customer in users:
         signed_up = customer["created_at"]
-        until = signed_up + dt.timedelta(days=30)
-        steps = [0]
-        for seen in latest(log, "events").values():
-            if seen["user_id"] == id and signed_up <= seen["occurred_at"] < until:
-                steps.append(depth.get(seen["event_type"], 0))
-        for placed in latest(log, "orders").values():
-            if placed["user_id"] == id and signed_up <= placed["created_at"] < until:
-                steps.append(4)
         row = counts[signed_up.date(), customer["country"], customer["acquisition_channel"]]
-        for step in range(max(steps) + 1):
-            row[step] += 1
-    return {key: (row[0], row[1], row[2], row[3], row[4]) for key, row in counts.items()}
+        row[0] += 1
+        after = [
+            placed["created_at"] - signed_up
+            for placed in orders
+            if placed["user_id"] == customer["id"] and placed["created_at"] >= signed_up
+        ]
+        for window, days in enumerate((7, 30, 90), start=1):
+            row[window] += any(passed < dt.timedelta(days=days) for passed in after)
+    return {key: (*row, *(key[0] + dt.timedelta(days=n) < newest for n in (7, 30, 90))) for key, row in counts.items()}

@@ -98,6 +98,23 @@ def test_every_test_belongs_to_one_model_or_source(manifest: Manifest) -> None:
         assert test.attached_node or len(sources) == 1, test.name
 
 
+def test_a_model_that_says_what_it_reads_names_every_column_that_it_selects(manifest: Manifest) -> None:
+    """Else a change of the others would never reach it."""
+    said = [
+        (model, parent, set(columns))
+        for model in _models(manifest)
+        for parent, columns in model.config.meta.get("reads", {}).items()
+    ]
+    assert {model.name for model, _, _ in said} == {"fact_sessions", "mart_session_funnel", "mart_signup_conversion"}
+    for model, parent, columns in said:
+        [read] = [found for found in _models(manifest) if found.name == parent]
+        selects = re.findall(rf"select((?:(?!\bselect\b).)+?)from \{{\{{ ref\('{parent}'\)", model.raw_code, re.DOTALL)
+        selected = {word for text in selects for word in re.findall(r"\w+", text)} & read.columns.keys()
+        assert selected, (model.name, parent)
+        assert selected <= columns, f"{model.name} reads {selected - columns} of {parent}, and is not told of them"
+        assert columns <= read.columns.keys(), (model.name, parent)
+
+
 def test_no_model_reads_the_clock_or_all_columns_whatever_they_are() -> None:
     """A rebuild must give the same table on any day, in any session's time zone."""
     forbidden = re.compile(r"current_(date|time)|getdate|sysdate|localtime|select\s+\*|timestamp_[lt]tz", re.IGNORECASE)

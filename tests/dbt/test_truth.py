@@ -11,7 +11,8 @@ from small_store import START, at, event, line, log_of, order, product, user
 if TYPE_CHECKING:
     from conftest import Warehouse
 
-SALES, FUNNEL, ORDERS = "MARTS.MART_SALES_OVERVIEW", "MARTS.MART_CONVERSION_FUNNEL", "CORE.FACT_ORDERS"
+SALES, ORDERS = "MARTS.MART_SALES_OVERVIEW", "CORE.FACT_ORDERS"
+SESSIONS, SIGNUPS = "MARTS.MART_SESSION_FUNNEL", "MARTS.MART_SIGNUP_CONVERSION"
 
 
 def day(number: int) -> dt.date:
@@ -48,19 +49,21 @@ def shop(warehouse: Warehouse) -> None:
 @pytest.mark.usefixtures("shop")
 def test_deleted_rows_leave_the_facts_and_dates_that_lose_their_last_row_leave_the_marts(warehouse: Warehouse) -> None:
     assert dates(warehouse, SALES, "order_date") == {day(1)}
-    assert dates(warehouse, FUNNEL, "signup_date") == {day(0)}
+    assert dates(warehouse, SESSIONS, "session_date") == {day(1)}
+    assert [row["ordered_within_7d"] for row in warehouse.records(SIGNUPS)] == [1]
 
     warehouse.publish("orders", day(1), [gone(1)])
     warehouse.publish("order_items", day(1), [gone(1), gone(2)])
     warehouse.publish("events", day(1), [gone(1)])
     build(warehouse, 1)
-    for table in ("CORE.FACT_ORDERS", "CORE.FACT_ORDER_ITEMS", "CORE.FACT_EVENTS", SALES):
+    facts = [f"CORE.FACT_{name}" for name in ("ORDERS", "ORDER_ITEMS", "EVENTS", "SESSIONS")]
+    for table in (*facts, SALES, SESSIONS):
         assert warehouse.rows(table) == [], table
-    assert [row["viewed"] for row in warehouse.records(FUNNEL)] == [0]
+    assert [row["ordered_within_7d"] for row in warehouse.records(SIGNUPS)] == [0]
 
     warehouse.publish("users", day(0), [gone(1)])
     build(warehouse, 0)
-    assert warehouse.rows(FUNNEL) == warehouse.rows("CORE.DIM_CUSTOMERS") == []
+    assert warehouse.rows(SIGNUPS) == warehouse.rows("CORE.DIM_CUSTOMERS") == []
 
 
 @pytest.mark.usefixtures("shop")
@@ -103,6 +106,102 @@ def test_a_line_that_changed_hands_is_counted_once_also_when_only_its_new_order_
 
     build(warehouse, 1)
     assert {row["order_id"]: row["line_count"] for row in warehouse.records(ORDERS)} == {1: 1, 2: 1}
+
+
+def test_a_session_across_midnight_is_of_the_day_it_began_whatever_day_brings_or_loses_an_event(
+    warehouse: Warehouse,
+) -> None:
+    late = [event(2, "add_to_cart", 2, session_id="a"), event(3, "purchase", 2, session_id="a")]
+    early, other = event(1, "product_view", 1, session_id="a"), event(4, "product_view", 2, session_id="b")
+    warehouse.stage(log_of({"events": [*late, other]}))
+    warehouse.run()
+    assert dates(warehouse, SESSIONS, "session_date") == {day(2)}
+
+    def steps() -> dict[dt.date, tuple[int, ...]]:
+        names = ("sessions", "sessions_with_view", "sessions_with_cart", "sessions_with_purchase", "carts_abandoned")
+        return {row["session_date"]: tuple(row[name] for name in names) for row in warehouse.records(SESSIONS)}
+
+    # The first event comes last, and takes the session along to its day.
+    warehouse.publish("events", day(1), [{**early, "_snapshot": "0002"}])
+    build(warehouse, 1)
+    assert steps() == {day(1): (1, 1, 1, 1, 0), day(2): (1, 1, 0, 0, 0)}
+
+    # Of the second day, the purchase goes, and an event changes hands: nothing of it lies on the day of its session.
+    moved = {**late[0], "session_id": "b"}
+    warehouse.publish("events", day(2), [{**row, "_snapshot": "0003"} for row in (moved, other)] + [gone(3, "0003")])
+    # The facts one by one, as when a run is cancelled between them: what they were is told all the same.
+    build(warehouse, 2, "fact_events")
+    build(warehouse, 2, "fact_sessions")
+    build(warehouse, 2, "mart_session_funnel")
+    assert steps() == {day(1): (1, 1, 0, 0, 0), day(2): (1, 1, 1, 0, 1)}
+
+    warehouse.publish("events", day(1), [gone(1, "0004")])
+    build(warehouse, 1)
+    assert steps() == {day(2): (1, 1, 1, 0, 1)}
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_cohort_is_complete_when_the_data_has_gone_past_its_window_though_nothing_of_it_changed(
+    warehouse: Warehouse,
+) -> None:
+    def complete() -> tuple[bool, ...]:
+        [row] = warehouse.records(SIGNUPS)
+        return tuple(row[f"is_complete_{days}d"] for days in (7, 30, 90))
+
+    assert complete() == (False, False, False)
+    for number, expected in (
+        (7, (False, False, False)),
+        (8, (True, False, False)),
+        (31, (True, True, False)),
+        (91, (True, True, True)),
+    ):
+        warehouse.publish("orders", day(number), [order(number, number, user_id=99, _snapshot="0001")])
+        build(warehouse, number)
+        assert complete() == expected, number
+
+    # An order dated in the future was a mistake: the windows are open again.
+    for number in (31, 91):
+        warehouse.publish("orders", day(number), [gone(number)])
+        build(warehouse, number)
+    assert complete() == (True, False, False)
+
+
+def test_a_refresh_rebuilds_the_cohorts_and_the_session_days_that_it_can_change_and_no_others(
+    warehouse: Warehouse,
+) -> None:
+    users = [user(1, 0), user(2, 10), user(3, 90), user(4, 91), user(5, 92)]
+    seen = [event(1, "product_view", 10), event(2, "product_view", 90), event(4, "product_view", 100)]
+    seen = [{**row, "session_id": f"s{row['id']}"} for row in seen]
+    orders = [order(4, 93, user_id=4), order(5, 93, user_id=5), order(9, 101, user_id=9)]
+    warehouse.stage(log_of({"users": users, "events": seen, "orders": orders}))
+    warehouse.run()
+    for mart, count in ((SIGNUPS, "signed_up"), (SESSIONS, "sessions")):
+        warehouse.execute(f"update SHOPSTREAM_DWH.{mart} set {count} = -1")
+
+    # On day 100 the customer of day 0 is out of every window, and the one of day 10 on the last day of it. That of day
+    # 91 orders again, the first order of that of day 92 is shipped, and another plan changes no cohort either.
+    shipped = order(5, 93, user_id=5, status="shipped", updated_at=at(100))
+    warehouse.publish(
+        "orders", day(100), [*(order(id, 100, user_id=id) for id in (1, 2)), order(6, 100, user_id=4), shipped]
+    )
+    warehouse.publish("users", day(100), [user(3, 90, plan="pro", updated_at=at(100))])
+    # An event in the session of day 90; customers who are seen on the site change no cohort. Event 4 is as it was.
+    also = event(3, "add_to_cart", 100, user_id=3, session_id="s2")
+    warehouse.publish("events", day(100), [seen[2], also])
+    build(warehouse, 100)
+
+    assert {row["signup_date"]: row["signed_up"] for row in warehouse.records(SIGNUPS)} == {
+        day(0): -1,
+        day(10): 1,
+        day(90): -1,
+        day(91): -1,
+        day(92): -1,
+    }
+    assert {row["session_date"]: row["sessions"] for row in warehouse.records(SESSIONS)} == {
+        day(10): -1,
+        day(90): 1,
+        day(100): -1,
+    }
 
 
 @pytest.mark.usefixtures("shop")

@@ -174,6 +174,7 @@ def test_a_domain_that_cannot_be_had_says_what_to_do(
         ("{:,.2f} EUR", 1234.5, "1,234.50 EUR"),
         ("{:,.2f} EUR", None, "0.00 EUR"),
         ("{:.1%}", 0.1234, "12.3%"),
+        ("{:.1%}", None, "-"),
         ("{}", "DE", "DE"),
         ("{}", None, "-"),
     ],

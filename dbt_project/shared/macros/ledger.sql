@@ -44,8 +44,11 @@
         model_name varchar,
         id number(38, 0),
         day date,
+        text varchar,
         noted_by varchar
     );
+    {#- A table from before there were texts. -#}
+    alter table {{ unread_changes() }} add column if not exists text varchar;
 {% endmacro %}
 
 {#-

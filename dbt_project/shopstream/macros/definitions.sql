@@ -3,6 +3,31 @@
     {{ status }} in ('paid', 'shipped', 'delivered', 'refunded')
 {%- endmacro %}
 
+{#- Cost of the units that customers kept: null where it is unknown, and 0 where none was kept. -#}
+{% macro cost_of_goods(units_kept, unit_cost) -%}
+    iff({{ units_kept }} = 0, 0, {{ units_kept }} * {{ unit_cost }})
+{%- endmacro %}
+
+{#- Part of a number of things that were counted: null where they are fewer than `minimum_sample`. -#}
+{% macro rate(part, counted) -%}
+    iff({{ counted }} >= {{ var('minimum_sample') }}, {{ part }}::double / nullif({{ counted }}, 0), null)::number(9, 6)
+{%- endmacro %}
+
+{#- Query of the latest day that customers and orders tell of, `as_of_date`: never the clock, so a rebuild agrees. -#}
+{% macro sales_as_of() -%}
+    select max(changed_at)::date as as_of_date
+    from (
+        select max(updated_at) as changed_at from {{ ref('dim_customers') }}
+        union all
+        select max(updated_at) as changed_at from {{ ref('fact_orders') }}
+    )
+{%- endmacro %}
+
+{#- Whether whoever signed up on a date had all of their days by the day before the latest, which may be going on. -#}
+{% macro is_window_over(signup_date, days) -%}
+    (dateadd('day', {{ days + 1 }}, {{ signup_date }})::date <= as_of.as_of_date)
+{%- endmacro %}
+
 {#-
     Whole quotient of two whole numbers, exact at any size. A plain division is rounded to six digits by Snowflake,
     which can lift 0.9999999 to 1 before floor() sees it.

@@ -58,17 +58,65 @@
     where {{ told_everything() }}
 {%- endmacro %}
 
-{#- Signup dates of the customers who changed, ordered or were seen on the site. -#}
+{#- Sessions that an event was added to, changed in, or taken from. -#}
+{% macro touched_sessions() -%}
+    select session_id
+    from {{ ref('fact_events') }}
+    where {{ told_everything() }}
+    union
+    {{ told_by('fact_events', 'text') }}
+    union
+    select session_id
+    from {{ this }}
+    where {{ told_everything() }}
+{%- endmacro %}
+
+{#- Dates on which a session that changed began, or begins now. -#}
+{% macro touched_session_dates() -%}
+    select session_date
+    from {{ ref('fact_sessions') }}
+    where {{ told_everything() }}
+    union
+    {{ told_by('fact_sessions', 'day') }}
+    union
+    select session_date
+    from {{ this }}
+    where {{ told_everything() }}
+{%- endmacro %}
+
+{#-
+    Signup dates of the customers who changed, or of whom an order came, left or was dated anew within the longest
+    window, and none lies before it: only that can change which order is the first. And the dates of which a window has
+    come to its end since they were built; `reads` leaves out when an order or a customer last changed, which tells that.
+-#}
 {% macro touched_signup_dates() -%}
-    select signup_date
-    from {{ ref('dim_customers') }}
-    where
-        customer_id in ({{ told_by('fact_orders') }} union {{ told_by('fact_events') }})
-        or {{ told_everything() }}
+    select customers.signup_date
+    from {{ ref('dim_customers') }} as customers
+    inner join {{ touched('told') }} as told
+        on
+            customers.customer_id = told.id
+            and told.model_name = 'fact_orders'
+            and told.day >= customers.signup_date
+            and told.day <= dateadd('day', 90, customers.signup_date)
+    left join {{ ref('fact_orders') }} as earlier
+        on
+            customers.customer_id = earlier.customer_id
+            and earlier.ordered_at >= customers.signed_up_at
+            and earlier.order_date < told.day
+    where earlier.order_id is null
     union
     {{ told_by('dim_customers', 'day') }}
     union
     select signup_date
-    from {{ this }}
+    from {{ ref('dim_customers') }}
     where {{ told_everything() }}
+    union
+    select cohorts.signup_date
+    from {{ this }} as cohorts
+    cross join ({{ sales_as_of() }}) as as_of
+    where
+        {{ told_everything() }}
+        {%- for days in (7, 30, 90) %}
+            or cohorts.is_complete_{{ days }}d <> {{ is_window_over('cohorts.signup_date', days) }}
+        {%- endfor %}
 {%- endmacro %}

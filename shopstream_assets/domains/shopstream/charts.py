@@ -26,21 +26,29 @@ CHARTS = {
         kind="bars",
         sql="select rfm_segment, count(*) from {table} group by rfm_segment order by count(*) desc, rfm_segment",
     ),
-    "mart_conversion_funnel": Chart(
-        title="Customers who reached each step within 30 days",
+    "mart_session_funnel": Chart(
+        title="Sessions in which each step was observed",
         kind="bars",
         sql="""
-            select column1, case column1
-                when 'signed up' then signed_up when 'viewed' then viewed when 'carted' then carted
-                when 'checked out' then checked_out else ordered
-            end
+            select label, sessions
             from (
-                select sum(signed_up) as signed_up, sum(viewed) as viewed, sum(carted) as carted,
-                       sum(checked_out) as checked_out, sum(ordered) as ordered
-                from {table}
+                select 1 as step, 'all' as label, sum(sessions) as sessions from {table}
+                union all select 2, 'view', sum(sessions_with_view) from {table}
+                union all select 3, 'cart', sum(sessions_with_cart) from {table}
+                union all select 4, 'checkout', sum(sessions_with_checkout) from {table}
+                union all select 5, 'purchase', sum(sessions_with_purchase) from {table}
             )
-            cross join (values ('signed up'), ('viewed'), ('carted'), ('checked out'), ('ordered'))
-            order by 2 desc
+            order by step
+        """,
+    ),
+    "mart_signup_conversion": Chart(
+        title="Ordered within 30 days of sign-up, by channel (%)",
+        kind="bars",
+        sql="""
+            select acquisition_channel, 100 * sum(ordered_within_30d)::double / sum(signed_up) as percentage
+            from {table}
+            where is_complete_30d
+            group by acquisition_channel order by percentage desc, acquisition_channel
         """,
     ),
 }

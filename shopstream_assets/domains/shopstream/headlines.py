@@ -4,10 +4,19 @@ from shopstream_assets.platform.declare.headline import Headline
 
 HEADLINES = (
     Headline("Net revenue", "select sum(net_revenue) from {marts}.MART_SALES_OVERVIEW", "{:,.2f} EUR"),
-    Headline("Orders", "select sum(main_category_orders) from {marts}.MART_SALES_OVERVIEW", "{:,.0f}"),
+    Headline("Orders", "select sum(orders) from {marts}.MART_SALES_OVERVIEW", "{:,.0f}"),
     Headline(
-        "Conversion (ordered within 30 days of sign-up)",
-        "select sum(ordered)::double / nullif(sum(signed_up), 0) from {marts}.MART_CONVERSION_FUNNEL",
+        "Sessions with a purchase",
+        "select sum(sessions_with_purchase)::double / nullif(sum(sessions), 0) from {marts}.MART_SESSION_FUNNEL",
+        "{:.1%}",
+    ),
+    Headline(
+        # Of the cohorts that have had their 30 days; the others would only pull it down.
+        "Sign-ups that ordered within 30 days",
+        """
+            select sum(ordered_within_30d)::double / nullif(sum(signed_up), 0) from {marts}.MART_SIGNUP_CONVERSION
+            where is_complete_30d
+        """,
         "{:.1%}",
     ),
     Headline(

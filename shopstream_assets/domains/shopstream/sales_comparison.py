@@ -383,7 +383,7 @@ class _Mart:
         on = "" if wanted is None else "where order_date in (select order_date from wanted)"
         parts = [
             f"select 'sales' as kind, order_date, null::varchar as name, null::date as day, "
-            f"sum(main_category_orders)::number(38,0) as orders, sum(net_revenue)::number(38,2) as revenue "
+            f"sum(orders)::number(38,0) as orders, sum(net_revenue)::number(38,2) as revenue "
             f"from {mart} {on} group by order_date",
             *(_marked(staging_relation(self.database, table), table.name) for table in TABLES),
         ]

@@ -33,8 +33,8 @@ order_items as (
     select
         customer_id,
         product_id,
-        units_sold,
-        units_refunded
+        units_sold - units_refunded as units_kept,
+        net_revenue
     from {{ ref('fact_order_items') }}
 
 ),
@@ -78,15 +78,27 @@ sales as (
 ),
 
 -- Refunded units went back on the shelf: they cost nothing.
-costs as (
+costed as (
 
     select
         order_items.customer_id,
-        sum((order_items.units_sold - order_items.units_refunded) * coalesce(products.unit_cost, 0))::number(18, 2)
-            as cost_of_goods
+        order_items.units_kept,
+        order_items.net_revenue,
+        {{ cost_of_goods('order_items.units_kept', 'products.unit_cost') }} as cost
     from order_items
     left join products on order_items.product_id = products.product_id
-    group by order_items.customer_id
+
+),
+
+costs as (
+
+    select
+        customer_id,
+        sum(cost)::number(18, 2) as cost_of_goods,
+        sum(iff(cost is null, units_kept, 0)) as units_without_cost,
+        sum(iff(cost is null, net_revenue, 0))::number(18, 2) as revenue_without_cost
+    from costed
+    group by customer_id
 
 ),
 
@@ -108,7 +120,13 @@ history as (
         coalesce(sales.orders, 0) as orders,
         coalesce(sales.ordered_amount, 0)::number(18, 2) as ordered_amount,
         coalesce(sales.net_revenue, 0)::number(18, 2) as net_revenue,
-        (coalesce(sales.net_revenue, 0) - coalesce(costs.cost_of_goods, 0))::number(18, 2) as margin,
+        coalesce(costs.units_without_cost, 0) as units_without_cost,
+        coalesce(costs.revenue_without_cost, 0)::number(18, 2) as revenue_without_cost,
+        iff(
+            costs.units_without_cost > 0 and costs.cost_of_goods is null,
+            null,
+            coalesce(sales.net_revenue, 0) - coalesce(costs.revenue_without_cost, 0) - coalesce(costs.cost_of_goods, 0)
+        )::number(18, 2) as margin,
         customers.signup_date,
         sales.first_order_date,
         sales.last_order_date,
@@ -132,13 +150,31 @@ history as (
 
 ),
 
--- What an average customer does: the prior that a short history is blended with.
+-- What an average customer does: the prior that a short history is blended with. What has no known cost is taken to
+-- earn what the rest does; where no cost at all is known, no margin can be projected.
+rates as (
+
+    select
+        sum(orders) as orders,
+        sum(orders)::double / nullif(sum(days_observed), 0) as orders_per_day,
+        coalesce(sum(margin), 0)::double as margin,
+        sum(revenue_without_cost)::double as revenue_without_cost,
+        sum(margin)::double / nullif(sum(net_revenue - revenue_without_cost), 0) as margin_rate
+    from history
+
+),
+
 population as (
 
     select
-        sum(orders)::double / nullif(sum(days_observed), 0) as orders_per_day,
-        coalesce(sum(margin)::double / nullif(sum(orders), 0), 0) as margin_per_order
-    from history
+        orders_per_day,
+        margin_rate,
+        iff(
+            orders = 0,
+            0,
+            (margin + iff(revenue_without_cost = 0, 0, revenue_without_cost * margin_rate)) / nullif(orders, 0)
+        ) as margin_per_order
+    from rates
 
 ),
 
@@ -149,7 +185,11 @@ expected as (
     select
         history.customer_id,
         365 * (history.orders + 365 * population.orders_per_day) / (history.days_observed + 365) as orders_12m,
-        (history.margin::double + population.margin_per_order) / (history.orders + 1) as margin_per_order
+        (
+            coalesce(history.margin, 0)::double
+            + iff(history.revenue_without_cost = 0, 0, history.revenue_without_cost * population.margin_rate)
+            + population.margin_per_order
+        ) / (history.orders + 1) as margin_per_order
     from history
     cross join population
 
@@ -195,10 +235,15 @@ select
     end as rfm_segment,
     history.orders::number(38, 0) as orders,
     history.net_revenue,
+    history.units_without_cost::number(38, 0) as units_without_cost,
     history.margin,
     (history.ordered_amount / nullif(history.orders, 0))::number(18, 2) as average_order_value,
     history.days_observed::number(38, 0) as days_observed,
-    (365 * history.orders::double / history.days_observed)::number(18, 6) as orders_per_year,
+    iff(
+        history.days_observed >= {{ var('minimum_days_observed') }},
+        365 * history.orders::double / history.days_observed,
+        null
+    )::number(18, 6) as orders_per_year,
     expected.orders_12m::number(18, 6) as projected_12m_orders,
     (expected.orders_12m * expected.margin_per_order)::number(18, 2) as projected_12m_value,
     scores.recency_score,

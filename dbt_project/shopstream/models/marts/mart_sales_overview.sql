@@ -13,6 +13,7 @@ with orders as (
 
     select
         order_id,
+        customer_id,
         shipping_country,
         gross_revenue,
         discount_amount,
@@ -49,7 +50,8 @@ products as (
 
     select
         id,
-        category
+        category,
+        cost as unit_cost
     from {{ source('shopstream', 'STG_PRODUCTS') }}
     qualify {{ is_current() }}
 
@@ -60,10 +62,13 @@ order_lines as (
 
     select
         orders.order_id,
+        orders.customer_id,
         coalesce(orders.shipping_country, 'unknown') as shipping_country,
         coalesce(products.category, 'unknown') as product_category,
         coalesce(order_items.units_sold, 0) as units_sold,
         coalesce(order_items.units_refunded, 0) as units_refunded,
+        coalesce(order_items.units_sold - order_items.units_refunded, 0) as units_kept,
+        products.unit_cost,
         coalesce(order_items.gross_revenue, orders.gross_revenue) as gross_revenue,
         coalesce(order_items.discount_amount, orders.discount_amount) as discount_amount,
         coalesce(order_items.refunded_amount, orders.refunded_amount) as refunded_amount,
@@ -77,22 +82,49 @@ order_lines as (
 
 ),
 
+costed as (
+
+    select
+        order_id,
+        customer_id,
+        shipping_country,
+        product_category,
+        units_sold,
+        units_refunded,
+        units_kept,
+        gross_revenue,
+        discount_amount,
+        refunded_amount,
+        net_revenue,
+        {{ cost_of_goods('units_kept', 'unit_cost') }} as cost,
+        is_sale,
+        is_main_line,
+        order_date
+    from order_lines
+
+),
+
+-- An order counts once, where its main line is: so orders add up over categories too.
 totals as (
 
     select
         shipping_country,
         product_category,
         order_date,
-        count(distinct order_id) as orders_placed,
-        count(distinct iff(is_sale, order_id, null)) as orders,
-        count(distinct iff(is_sale and is_main_line, order_id, null)) as main_category_orders,
+        count(distinct iff(is_main_line, order_id, null)) as orders_placed,
+        count(distinct iff(is_main_line and is_sale, order_id, null)) as orders,
+        count(distinct iff(is_sale, order_id, null)) as orders_with_category,
+        count(distinct iff(is_sale, customer_id, null)) as buyers_with_category,
         sum(units_sold) as units,
         sum(units_refunded) as units_refunded,
+        sum(iff(cost is null, units_kept, 0)) as units_without_cost,
         sum(gross_revenue)::number(18, 2) as gross_revenue,
         sum(discount_amount)::number(18, 2) as discount_amount,
         sum(refunded_amount)::number(18, 2) as refunded_amount,
-        sum(net_revenue)::number(18, 2) as net_revenue
-    from order_lines
+        sum(net_revenue)::number(18, 2) as net_revenue,
+        sum(iff(cost is null, 0, net_revenue))::number(18, 2) as net_revenue_with_cost,
+        sum(net_revenue - cost)::number(18, 2) as margin
+    from costed
     group by shipping_country, product_category, order_date
 
 )
@@ -102,13 +134,16 @@ select
     product_category,
     orders_placed::number(38, 0) as orders_placed,
     orders::number(38, 0) as orders,
-    main_category_orders::number(38, 0) as main_category_orders,
+    orders_with_category::number(38, 0) as orders_with_category,
+    buyers_with_category::number(38, 0) as buyers_with_category,
     units::number(38, 0) as units,
     units_refunded::number(38, 0) as units_refunded,
+    units_without_cost::number(38, 0) as units_without_cost,
     gross_revenue,
     discount_amount,
     refunded_amount,
     net_revenue,
-    ((gross_revenue - discount_amount) / nullif(orders, 0))::number(18, 2) as average_order_value,
+    net_revenue_with_cost,
+    margin,
     order_date
 from totals
