@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 # One hue for what is looked at, a quiet one for what it is compared with; both can be told apart in light and dark.
 MAIN, QUIET, WARM, TEAL = "#4C78DB", "#9AA5B8", "#E07B1F", "#2BA58A"
 # Of numbers beside bars: reads on white and on the dark ground.
@@ -17,7 +18,7 @@ NAMES = alt.Axis(labelLimit=150, ticks=False, domain=False)
 
 def course(
     days: pd.DataFrame, before: pd.DataFrame, column: str, label: str, form: str, names: tuple[str, str]
-) -> alt.LayerChart:
+) -> Drawn:
     """A figure by day, and the period before behind it, laid over the same days.
 
     Both frames have `day` and `column`; `before` also `was`, the day that it really was. `names` are those of the two.
@@ -75,7 +76,7 @@ def bars(
     colour: str = MAIN,
     order: Sequence[str] | None = None,
     height: int = 30,
-) -> alt.LayerChart:
+) -> Drawn:
     """A bar for each row, in the order given, or that of the rows, with its number at its end."""
     sort = list(order) if order is not None else list(rows[label])
     reach = max(0.0, float(rows[value].max() or 0)) * 1.18
@@ -89,7 +90,7 @@ def bars(
 
 def columns(
     rows: pd.DataFrame, x: alt.X, y: alt.Y, tips: Sequence[alt.Tooltip], height: int = 260, colour: str = MAIN
-) -> alt.Chart:
+) -> Drawn:
     """A column for each row."""
     return (
         alt.Chart(rows)

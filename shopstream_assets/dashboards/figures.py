@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
+from shopstream_assets.dashboards.charts import Drawn
 from shopstream_assets.dashboards.spreadsheet import csv
 
 EURO, COUNT, SHARE = "€{:,.0f}", "{:,.0f}", "{:.1%}"
@@ -102,7 +102,7 @@ def figure(title: str, unit: str, meaning: str, key: str) -> AbstractContextMana
     return frame
 
 
-def draw(chart: alt.Chart | alt.LayerChart, describes: str) -> None:
+def draw(chart: Drawn, describes: str) -> None:
     """A chart, and in words what it shows; its menu saves it as a picture."""
     # The menu's other entries would show its source, or send it to a page outside.
     menu = {"export": {"png": True, "svg": True}, "source": False, "compiled": False, "editor": False}

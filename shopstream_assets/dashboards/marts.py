@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -180,7 +180,7 @@ class _Session:
                 if not problem.retry:
                     raise
                 # A session ends when it was idle for hours, or when the warehouse's server is started again.
-                self._close()
+                self.close()
                 return self._fetch(sql, values)
 
     def _fetch(self, sql: str, values: Sequence[Value]) -> pd.DataFrame:
@@ -196,18 +196,17 @@ class _Session:
         except Error as error:
             raise service_error(error) from None
 
-    def _close(self) -> None:
-        opened, self._opened, self._connection = self._opened, ExitStack(), None
-        # Its own farewell fails where the server is gone: that is why it is closed.
-        from contextlib import suppress
-
+    def close(self) -> None:
+        """End the session; the next query opens another."""
         from snowflake.connector import Error
 
+        opened, self._opened, self._connection = self._opened, ExitStack(), None
+        # Its own farewell fails where the server is gone: that is why it is closed.
         with suppress(Error, ServiceError):
             opened.close()
 
 
-@st.cache_resource(show_spinner=False)
+@st.cache_resource(show_spinner=False, on_release=lambda session: session.close())
 def _session(domain: str) -> _Session:
     return _Session(domain_named(domain))
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 from shopstream_assets.dashboards.style import THEME
-from shopstream_assets.platform.declare.registry import domains_that_load
-from shopstream_assets.platform.errors import Problem
 
 # What every page imports: loaded before the first visitor comes, who would wait for it.
 PRELOADED = ("altair", "pandas", "snowflake.connector", "shopstream_assets.platform.definitions")
@@ -30,7 +26,6 @@ SETTINGS: dict[str, object] = {
     "logger.hideWelcomeMessage": True,
     **THEME,
 }
-logger = logging.getLogger(__name__)
 
 
 def serve(port: int, ready: Callable[[], None] = lambda: None) -> None:
@@ -39,21 +34,8 @@ def serve(port: int, ready: Callable[[], None] = lambda: None) -> None:
         import_module(name)
     from streamlit.web import bootstrap
 
-    threading.Thread(target=_load_domains, name="load domains", daemon=True).start()
     # As the command `streamlit run` names them.
     options = {name.replace(".", "_"): value for name, value in {**SETTINGS, "server.port": port}.items()}
     bootstrap.load_config_options(options)
     ready()
     bootstrap.run(str(Path(__file__).with_name("app.py")), False, [], options)
-
-
-def _load_domains() -> None:
-    """Have the assets of each domain at hand for Data health, which takes seconds once."""
-    from shopstream_assets.dashboards.operations import asset_graph
-
-    for domain in domains_that_load(lambda name, problem: None):
-        try:
-            asset_graph(domain.name)
-        except Problem as problem:
-            # The page says so to whoever looks.
-            logger.warning("%s", problem)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 import yaml
 
 from shopstream_assets.platform.declare.registry import domain_named
@@ -86,7 +87,9 @@ def _filled(name: str, kind: str, row: Mapping[str, object], number: int) -> obj
     if kind.startswith("varchar"):
         return f"{name} {number}"
     drawn = zlib.crc32(f"{name} {number}".encode())
-    return drawn % 90 / 100 if name.endswith(("rate", "share")) else drawn % 90 + 10
+    if name.endswith(("rate", "share")):
+        return drawn % 90 / 100
+    return drawn % 90 + (1000 if name.startswith(("gross", "signed_up", "sessions")) else 10)
 
 
 def _make(execute: Callable[..., object], domain: str, mart: str) -> None:
@@ -135,5 +138,7 @@ def marts(local_stack: Mapping[str, str]) -> Iterator[Mapping[str, Warehouse]]:
                 _make(execute, name, mart)
                 made[name].build(mart, dt.datetime.now(dt.UTC).replace(tzinfo=None) - dt.timedelta(minutes=5))
         yield made
+        # The pages' sessions too: they would say farewell to a server that has gone.
+        st.cache_resource.clear()
         for opened in sessions:
             opened.__exit__(None, None, None)
