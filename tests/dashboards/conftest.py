@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from shopstream_assets.platform.declare.registry import domain_named
 

@@ -1,7 +1,7 @@
 """Each page over marts that are known: its numbers are the marts', and its states say what to do."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 from conftest import DAYS, Warehouse
@@ -23,12 +23,11 @@ def _script(domain: str, path: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _anew(marts: Mapping[str, Warehouse]) -> Iterator[None]:
+def _anew(marts: Mapping[str, Warehouse]) -> None:
     """Nothing is remembered from one test to the next but the sessions."""
     import streamlit as st
 
     st.cache_data.clear()
-    yield
 
 
 def page(domain: str, path: str, **address: str | list[str]) -> AppTest:

@@ -1,6 +1,7 @@
 """What is taken along from a page, and the days that it compares."""
 
 import datetime as dt
+import io
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from shopstream_assets.dashboards.spreadsheet import csv
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@sum(A1)", "\t=1", "\r=1", '=HYPERLINK("http://a","b")'])
 def test_text_that_a_spreadsheet_would_compute_begins_with_an_apostrophe(cell: str) -> None:
     read = csv(pd.DataFrame({cell: [cell]})).decode("utf-8-sig")
-    assert pd.read_csv(pd.io.common.StringIO(read), lineterminator="\n").iloc[0, 0] == f"'{cell}"
+    assert pd.read_csv(io.StringIO(read), lineterminator="\n").iloc[0, 0] == f"'{cell}"
     assert read.lstrip('"').startswith("'")
 
 
