@@ -78,7 +78,7 @@ bench: $(BENCH)/installed ## Measure the extraction against its limit and its ri
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 lock: ## Resolve the lock files anew (needs uv)
-	$(LOCK) --extra embedded --extra dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --extra embedded --extra dashboards --extra dev pyproject.toml --output-file requirements.lock
 	sed -E '/^ +--hash/d; s/ \\$$//; /^multidict==/d' requirements.lock > $(BENCH).txt
 	$(LOCK) --extra embedded --extra dev --extra bench pyproject.toml --constraints $(BENCH).txt \
 		--output-file requirements-bench.lock

@@ -204,6 +204,30 @@ def status(name: str) -> None:
 
 
 @main.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the page. [default: 8501, or a free one]")
+def dashboard(port: int | None) -> None:
+    """Serve the dashboards on 127.0.0.1 until Ctrl-C: pages over the marts of every domain that has been built.
+
+    Reads the environment, and before it `.env` of the current folder; what the shell sets wins.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("streamlit") is None:
+        raise click.ClickException(
+            "Starting the dashboards: Streamlit is not installed. Next: `make install`, or install this package with "
+            "the extra `dashboards`."
+        )
+    _load_dotenv(Path(".env"))
+    with _plain_errors(needs_services=True):
+        from shopstream_assets.embedded.ui import PREFERRED_DASHBOARDS_PORT, choose_port
+
+        chosen = choose_port(port, PREFERRED_DASHBOARDS_PORT, "the dashboards")
+        from shopstream_assets.dashboards.server import serve
+
+        serve(chosen, lambda: _say(f"The dashboards are at http://127.0.0.1:{chosen} - Ctrl-C stops them."))
+
+
+@main.command()
 @_DOMAIN
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 def rebuild(name: str, models: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Dagster's webserver, daemon and code servers in the foreground, against the local stack, until Ctrl-C.
+"""Dagster's webserver, daemon and code servers, and the dashboards, in the foreground, against the local stack.
 
 Each is a process of its own, and so are the services: what dies is started again, and the rest goes on. Runs go on when
 the daemon dies (platform/run_launcher.py); the next daemon knows them.
@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from shopstream_assets.embedded.errors import StackError
@@ -22,21 +23,21 @@ from shopstream_assets.embedded.process import free_ports, port_is_free
 from shopstream_assets.embedded.supervision import Deaths, Processes
 from shopstream_assets.platform.declare.registry import domains_that_load
 
-PREFERRED_PORT = 3000
+PREFERRED_PORT, PREFERRED_DASHBOARDS_PORT = 3000, 8501
 START_SECONDS = 180
 LOOK_SECONDS = 1.0
-DAEMON, WEBSERVER = "the daemon", "the webserver"
+DAEMON, WEBSERVER, DASHBOARDS = "the daemon", "the webserver", "the server of the dashboards"
 ADVICE = "Its last lines above say why; `shopstream doctor` checks what it needs."
 
 
-def choose_port(wanted: int | None) -> int:
-    """The port asked for, which must be free; else 3000; else any."""
+def choose_port(wanted: int | None, preferred: int = PREFERRED_PORT, server: str = "Dagster's webserver") -> int:
+    """The port asked for, which must be free; else the preferred one; else any."""
     if wanted is None:
-        return PREFERRED_PORT if port_is_free(PREFERRED_PORT) else free_ports(1)[0]
+        return preferred if port_is_free(preferred) else free_ports(1)[0]
     if not port_is_free(wanted):
         raise StackError(
-            f"Starting Dagster's webserver: port {wanted} is taken by another program. Give another one with --port, "
-            "or leave it out to have a free one chosen."
+            f"Starting {server}: port {wanted} is taken by another program. Give another one with --port, or leave it "
+            "out to have a free one chosen."
         )
     return wanted
 
@@ -64,7 +65,10 @@ def code_servers(repository: Path) -> dict[str, tuple[str, ...]]:
 
 
 def commands(repository: Path, folder: Path, port: int) -> dict[str, Sequence[str]]:
-    """Name -> command of each process, the code servers first; writes the workspace file by which they are found."""
+    """Name -> command of each process, the code servers first; writes the workspace file by which they are found.
+
+    The dashboards are among them where their packages are installed.
+    """
     locations = code_servers(repository)
     ports = dict(zip(locations, free_ports(len(locations)), strict=True))
     workspace = folder / "workspace.yaml"
@@ -88,7 +92,15 @@ def commands(repository: Path, folder: Path, port: int) -> dict[str, Sequence[st
         },
         DAEMON: [*python, "dagster._daemon", "run", "--workspace", str(workspace)],
         WEBSERVER: [*python, "dagster_webserver", *host, str(port), "--workspace", str(workspace)],
+        **_dashboards(),
     }
+
+
+def _dashboards() -> dict[str, Sequence[str]]:
+    if find_spec("streamlit") is None:
+        return {}
+    port = choose_port(None, PREFERRED_DASHBOARDS_PORT)
+    return {DASHBOARDS: [sys.executable, "-m", "shopstream_assets.dashboards", "--port", str(port)]}
 
 
 def serve(
@@ -113,7 +125,7 @@ def serve(
         # Runs are its children.
         kept=frozenset({DAEMON}),
         # A code server is a door, and behind it the process that holds the code: Dagster does not start that one again.
-        hollow=frozenset(started) - {DAEMON, WEBSERVER},
+        hollow=frozenset(started) - {DAEMON, WEBSERVER, DASHBOARDS},
     )
     deaths = Deaths(say)
     try:
@@ -121,13 +133,21 @@ def serve(
         with interrupts():
             # Sessions of their own: Ctrl-C must reach them through us, once, or they die in any order.
             for name in processes.commands:
+                # They are of use once there is a page to materialize on, and must not delay it.
+                if name == DASHBOARDS:
+                    continue
                 processes.start(name)
                 if name not in (DAEMON, WEBSERVER):
                     _wait_for(_listens(processes.commands[name]), name, processes)
             _wait_for(lambda: _page_answers(port), WEBSERVER, processes)
             say(f"Dagster is at http://127.0.0.1:{port} - Ctrl-C stops it.")
+            if awaited := processes.commands.get(DASHBOARDS):
+                processes.start(DASHBOARDS)
             while True:
                 revive(deaths)
+                if awaited and _listens(awaited)():
+                    say(f"The dashboards are at http://127.0.0.1:{awaited[-1]}")
+                    awaited = None
                 for name, how in processes.ended().items():
                     deaths.count(name, how, ADVICE)
                     processes.start(name)
@@ -153,7 +173,7 @@ def _wait_for(ready: Callable[[], bool], name: str, processes: Processes) -> Non
 
 
 def _listens(command: Sequence[str]) -> Callable[[], bool]:
-    """Whether a code server listens, as it does once it has loaded its code."""
+    """Whether the server of a command listens, as it does once it has loaded its code."""
     port = int(command[command.index("--port") + 1])
 
     def listens() -> bool:

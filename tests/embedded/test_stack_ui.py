@@ -178,6 +178,28 @@ def test_a_part_that_dies_is_started_again_and_the_rest_with_the_daemons_runs_go
 
 
 @pytest.mark.usefixtures("_stand_ins")
+def test_the_address_of_the_dashboards_is_told_once_they_answer_and_they_end_with_the_rest(
+    variables: dict[str, str], said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without, port = ui.commands, process.free_ports(1)[0]
+    stand_in = [sys.executable, "-c", STAND_IN, "dashboards", str(port), "--port", str(port)]
+    monkeypatch.setattr(ui, "commands", lambda *given: {**without(*given), ui.DASHBOARDS: stand_in})
+    told, traces = f"The dashboards are at http://127.0.0.1:{port}", Path(variables["SHOPSTREAM_DAGSTER_DIR"])
+
+    def interrupt_it() -> None:
+        until((traces / "dashboards.json").exists)
+        interrupt()
+
+    said.once(told, interrupt_it)
+
+    ui.serve(variables, process.free_ports(1)[0], said)
+
+    assert [message.split(" at ")[0] for message in said[:2]] == ["Dagster is", "The dashboards are"]
+    assert said.count(told) == 1
+    assert not lives(json.loads((traces / "dashboards.json").read_text())["pid"])
+
+
+@pytest.mark.usefixtures("_stand_ins")
 def test_a_code_server_whose_code_has_died_behind_it_is_started_again(variables: dict[str, str], said: Said) -> None:
     before: dict[str, int | str] = {}
 
@@ -295,7 +317,7 @@ def test_each_code_location_of_the_workspace_has_a_code_server_and_one_that_is_n
     repository = Path(__file__).resolve().parents[2]
     made = ui.commands(repository, tmp_path, 1)
     code = ["the code server of shopstream", "the code server of streamvision"]
-    assert list(made) == [*code, ui.DAEMON, ui.WEBSERVER]
+    assert list(made) == [*code, ui.DAEMON, ui.WEBSERVER, ui.DASHBOARDS]
     assert "location_name: shopstream" in (tmp_path / "workspace.yaml").read_text()
 
     (tmp_path / "workspace.yaml").write_text("load_from: [{grpc_server: {port: 1}}]")

@@ -14,6 +14,7 @@ DOMAINS = sorted(path for path in (PACKAGE / "domains").iterdir() if (path / "de
 HEAVY = {
     "adbc_driver_manager",
     "adbc_driver_postgresql",
+    "altair",
     "boto3",
     "botocore",
     "dagster_aws",
@@ -25,6 +26,7 @@ HEAVY = {
     "psycopg",
     "pyarrow",
     "snowflake.connector",
+    "streamlit",
 }
 
 
@@ -76,13 +78,33 @@ def test_every_module_of_the_platform_is_in_a_layer() -> None:
         ("platform", ["platform"]),
         ("embedded", ["embedded", "platform.declare"]),
         ("simulation", ["simulation", "platform.declare"]),
-        *((f"domains/{path.name}", [f"domains.{path.name}", "simulation", "platform"]) for path in DOMAINS),
+        ("dashboards", ["dashboards", "platform"]),
+        *(
+            (f"domains/{path.name}", [f"domains.{path.name}", "simulation", "platform", "dashboards"])
+            for path in DOMAINS
+        ),
     ],
 )
 def test_a_part_imports_what_it_may_know_only(folder: str, known: list[str]) -> None:
     allowed = tuple(f"shopstream_assets.{name}" for name in known)
     for path in modules(folder):
         assert all(name.startswith(allowed) for name in imported_by(path) - {"shopstream_assets"}), path
+
+
+def test_only_the_pages_of_a_domain_know_the_dashboards() -> None:
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in modules("domains")
+        if any(name.startswith("shopstream_assets.dashboards") for name in imported_by(path))
+    }
+    assert users
+    assert {user.split("/")[2] for user in users} == {"pages"}
+
+
+def test_only_one_module_of_the_dashboards_asks_the_warehouse() -> None:
+    pages = [*modules("dashboards"), *(path for path in modules("domains") if path.parent.name == "pages")]
+    asking = {path.name for path in pages if "snowflake.connector" in path.read_text()}
+    assert asking == {"marts.py", "server.py"}
 
 
 def test_only_the_command_line_knows_the_embedded_stack() -> None:

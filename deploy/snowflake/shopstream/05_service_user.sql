@@ -17,3 +17,5 @@ create user if not exists SHOPSTREAM_SERVICE
 use role SECURITYADMIN;
 
 grant role SHOPSTREAM_TRANSFORMER to user SHOPSTREAM_SERVICE;
+-- The dashboards log in as the same user, and read as whoever else reports.
+grant role SHOPSTREAM_REPORTER to user SHOPSTREAM_SERVICE;

@@ -17,3 +17,5 @@ create user if not exists STREAMVISION_SERVICE
 use role SECURITYADMIN;
 
 grant role STREAMVISION_TRANSFORMER to user STREAMVISION_SERVICE;
+-- The dashboards log in as the same user, and read as whoever else reports.
+grant role STREAMVISION_REPORTER to user STREAMVISION_SERVICE;

@@ -16,3 +16,5 @@ create user if not exists ${prefix}_SERVICE
 use role SECURITYADMIN;
 
 grant role ${prefix}_TRANSFORMER to user ${prefix}_SERVICE;
+-- The dashboards log in as the same user, and read as whoever else reports.
+grant role ${prefix}_REPORTER to user ${prefix}_SERVICE;

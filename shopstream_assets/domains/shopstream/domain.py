@@ -2,6 +2,7 @@
 
 from shopstream_assets.domains.shopstream.charts import CHARTS
 from shopstream_assets.domains.shopstream.headlines import HEADLINES
+from shopstream_assets.domains.shopstream.pages import PAGES
 from shopstream_assets.domains.shopstream.tables import TABLES
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.settings import DomainSettings
@@ -27,4 +28,5 @@ SHOPSTREAM = Domain(
     source_database="shop",
     headlines=HEADLINES,
     charts=CHARTS,
+    pages=PAGES,
 )

@@ -2,6 +2,7 @@
 
 from shopstream_assets.domains.streamvision.charts import CHARTS
 from shopstream_assets.domains.streamvision.headlines import HEADLINES
+from shopstream_assets.domains.streamvision.pages import PAGES
 from shopstream_assets.domains.streamvision.tables import TABLES
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.settings import DomainSettings
@@ -23,4 +24,5 @@ STREAMVISION = Domain(
     simulator=simulator,
     headlines=HEADLINES,
     charts=CHARTS,
+    pages=PAGES,
 )

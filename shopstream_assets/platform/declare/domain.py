@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.chart import Chart
 from shopstream_assets.platform.declare.headline import Headline
+from shopstream_assets.platform.declare.page import Page
 from shopstream_assets.platform.declare.settings import DomainSettings
 from shopstream_assets.platform.declare.simulator import Simulator
 from shopstream_assets.platform.declare.tables import SourceTable
@@ -49,6 +50,7 @@ class Domain:
     - `start_date`: its first partition (UTC day), where <PREFIX>_START_DATE says nothing; None: that must say it.
     - `headlines`: figures of its marts that a demo ends with.
     - `charts`: what is drawn for the dbt models of that name.
+    - `pages`: its pages of the dashboards, in the order in which they are listed.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Domain:
     start_date: dt.date | None = None
     headlines: tuple[Headline, ...] = ()
     charts: Mapping[str, Chart] = field(default_factory=dict)
+    pages: tuple[Page, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -1,0 +1,190 @@
+"""Sales overview: what was sold in a period, against the one before, by day, country and category."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from shopstream_assets.dashboards import charts, filters
+from shopstream_assets.dashboards.figures import (
+    COUNT,
+    EURO,
+    EURO_CENTS,
+    SHARE,
+    Card,
+    cards,
+    draw,
+    figure,
+    nothing,
+    number,
+    ratio,
+    ratios,
+    table,
+    totals,
+)
+from shopstream_assets.dashboards.marts import Condition, Marts, among, between
+from shopstream_assets.dashboards.periods import Period, written
+
+MART = "mart_sales_overview"
+_SUMS = """
+    sum(net_revenue) as net_revenue,
+    sum(orders) as orders,
+    sum(gross_revenue - discount_amount) as order_value,
+    sum(refunded_amount) as refunded_amount,
+    sum(net_revenue_with_cost) as net_revenue_with_cost,
+    sum(margin) as margin
+"""
+
+
+def show(marts: Marts) -> None:
+    """Draw the page."""
+    extent = marts.extent(MART, "order_date")
+    if extent is None:
+        nothing("orders")
+        return
+    period, chosen = _choices(marts, extent)
+    now = marts.by_day(MART, "order_date", _SUMS, period, chosen)
+    before = marts.by_day(MART, "order_date", _SUMS, period.before, chosen)
+    if now.empty:
+        nothing("orders")
+        return
+    as_of = f"as of {written(extent.last)}"
+    _cards(marts, now, before, period)
+    _course(marts, now, before, period, as_of)
+    left, right = st.columns(2)
+    with left:
+        _by(marts, period, chosen, "shipping_country", "Net revenue by country", as_of)
+    with right:
+        _by(marts, period, chosen, "product_category", "Net revenue by category", as_of)
+
+
+def _choices(marts: Marts, extent: Period) -> tuple[Period, Condition]:
+    of = marts.values(MART, "shipping_country", "product_category")
+    days, country, category = st.columns(3)
+    with days:
+        period = filters.period(extent)
+    with country:
+        countries = filters.several("Country shipped to", "country", of["shipping_country"], "All countries")
+    with category:
+        categories = filters.several("Category", "category", of["product_category"], "All categories")
+    return period, among("shipping_country", countries) & among("product_category", categories)
+
+
+def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
+    sums, earlier = totals(now), totals(before)
+    refunds = (
+        "Refunded amount as a share of gross less discount, on the day the orders were placed. The latest orders have "
+        "had little time to come back."
+    )
+    cards(
+        [
+            Card(
+                "Net revenue",
+                sums["net_revenue"],
+                EURO,
+                marts.meaning(MART, "net_revenue"),
+                earlier.get("net_revenue"),
+                course=now["net_revenue"],
+            ),
+            Card(
+                "Orders",
+                sums["orders"],
+                COUNT,
+                marts.meaning(MART, "orders"),
+                earlier.get("orders"),
+                course=now["orders"],
+            ),
+            Card(
+                "Average order value",
+                ratio(sums["order_value"], sums["orders"]),
+                EURO_CENTS,
+                "Gross less discount, before refunds, per order (EUR).",
+                ratio(earlier.get("order_value"), earlier.get("orders")),
+                course=ratios(now, "order_value", "orders"),
+            ),
+            Card(
+                "Margin",
+                ratio(sums["margin"], sums["net_revenue_with_cost"]),
+                SHARE,
+                "Margin as a share of net revenue, of products with a known cost.",
+                ratio(earlier.get("margin"), earlier.get("net_revenue_with_cost")),
+                is_share=True,
+                course=ratios(now, "margin", "net_revenue_with_cost"),
+            ),
+            Card(
+                "Refunded",
+                ratio(sums["refunded_amount"], sums["order_value"]),
+                SHARE,
+                refunds,
+                ratio(earlier.get("refunded_amount"), earlier.get("order_value")),
+                is_share=True,
+                good="neither",
+                course=ratios(now, "refunded_amount", "order_value"),
+            ),
+        ],
+        f"the {period.days} days before, {period.before}",
+    )
+
+
+def _course(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period, as_of: str) -> None:
+    shift = pd.Timedelta(days=period.days)
+    laid_over = before.assign(was=before["day"], day=before["day"] + shift) if len(before) else before
+    meaning = marts.meaning(MART, "net_revenue")
+    with figure("Net revenue by day", f"EUR · {period} · days are UTC · {as_of}", meaning, "course"):
+        draw(
+            charts.course(
+                now, laid_over, "net_revenue", "Net revenue (EUR)", "~s", ("This period", f"{period.days} days before")
+            ),
+            f"Line of net revenue by day, {period}: {number(now['net_revenue'].sum(), EURO)} in all.",
+        )
+
+
+def _by(marts: Marts, period: Period, chosen: Condition, column: str, title: str, as_of: str) -> None:
+    earlier, all_days = period.before, between("order_date", period.before.first, period.last)
+    where = all_days & chosen
+    found = marts.rows(
+        f"""
+        select
+            {column} as name,
+            sum(iff(order_date >= %s, net_revenue, 0)) as net_revenue,
+            sum(iff(order_date >= %s, orders, 0)) as orders,
+            sum(iff(order_date < %s, net_revenue, 0)) as net_revenue_before
+        from marts.{MART}
+        where {where.sql}
+        group by {column}
+        order by net_revenue desc, name
+        """,
+        *(period.first,) * 3,
+        *where.values,
+    )
+    found["share"] = found["net_revenue"] / (found["net_revenue"].sum() or float("nan"))
+    found["change"] = found["net_revenue"] / found["net_revenue_before"].replace(0, float("nan")) - 1
+    key = column.split("_")[-1]
+    tips = [
+        alt.Tooltip("name:N", title=key.capitalize()),
+        alt.Tooltip("net_revenue:Q", title="Net revenue (EUR)", format=",.0f"),
+        alt.Tooltip("share:Q", title="Share", format=".1%"),
+        alt.Tooltip("orders:Q", title="Orders", format=",.0f"),
+        alt.Tooltip("change:Q", title=f"Against {earlier}", format="+.1%"),
+    ]
+    with figure(title, f"EUR · {period} · {as_of}", marts.meaning(MART, "net_revenue"), key):
+        bars, rows = st.tabs(["Chart", "Table"])
+        with bars:
+            draw(
+                charts.bars(found, "name", "net_revenue", ",.0f", tips),
+                f"Bars of {title.lower()}, {period}. The most: {found['name'].iloc[0]}.",
+            )
+        with rows:
+            table(
+                found,
+                {
+                    "name": key.capitalize(),
+                    "net_revenue": st.column_config.NumberColumn("Net revenue", format="€%,.0f"),
+                    "share": st.column_config.ProgressColumn("Share", format="percent", min_value=0, max_value=1),
+                    "change": st.column_config.NumberColumn("Change", format="percent"),
+                    "orders": st.column_config.NumberColumn("Orders", format="localized"),
+                },
+                f"net_revenue_by_{key}",
+                title,
+            )

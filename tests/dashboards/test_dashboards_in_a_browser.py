@@ -1,0 +1,132 @@
+"""The dashboards as people get them: served by the command's server, looked at in Debian's chromium."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import DAYS, Warehouse
+
+from shopstream_assets.embedded.process import free_ports
+from shopstream_assets.platform.declare.registry import domain_named
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+BROWSER = os.environ.get("SHOPSTREAM_CHROMIUM") or shutil.which("chromium")
+OPTIONS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+START_SECONDS, ANSWER_SECONDS = 90, 60
+PATHS = [
+    ("", "Sales overview"),
+    *(
+        (f"{name}-{page.path}", page.title)
+        for name in ("shopstream", "streamvision")
+        for page in domain_named(name).pages
+        if page.path != "sales"
+    ),
+]
+
+
+@pytest.fixture
+def address(marts: Mapping[str, Warehouse]) -> Iterator[str]:
+    """The server, in a process of its own."""
+    if not BROWSER:
+        pytest.skip("no chromium here: install it (Debian: apt install chromium) or name one in SHOPSTREAM_CHROMIUM")
+    pytest.importorskip("playwright.sync_api", reason="Playwright's Python package is not installed")
+    port = free_ports(1)[0]
+    command = [sys.executable, "-m", "shopstream_assets.dashboards", "--port", str(port)]
+    with subprocess.Popen(command) as server:
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not _answers(port):
+                assert server.poll() is None, "the server ended at its start"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _answers(port: int) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with suppress(urllib.error.URLError, OSError):
+        opener.open(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).close()
+        return True
+    return False
+
+
+@pytest.fixture
+def visitor(address: str) -> Iterator["Page"]:
+    """A browser far from UTC, whose requests and errors are noted in `outside` and `errors`."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=ANSWER_SECONDS * 1000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, headless=True, args=OPTIONS)
+        context = browser.new_context(base_url=address, timezone_id="America/Los_Angeles")
+        page = context.new_page()
+        page.set_default_timeout(ANSWER_SECONDS * 1000)
+        yield page
+        browser.close()
+
+
+def test_every_page_is_drawn_without_an_error_or_a_request_outside_and_new_figures_come_by_themselves(
+    visitor: "Page", address: str, marts: Mapping[str, Warehouse]
+) -> None:
+    from playwright.sync_api import expect
+
+    outside, errors = [], []
+    visitor.on(
+        "request",
+        lambda asked: None if asked.url.startswith((address, "data:", "blob:")) else outside.append(asked.url),
+    )
+    # Streamlit looks below the page's own address for its server first, and finds it above.
+    visitor.on(
+        "console",
+        lambda said: (
+            errors.append(f"{said.text} {said.location}")
+            if said.type == "error" and "_stcore" not in said.location["url"]
+            else None
+        ),
+    )
+    visitor.on("pageerror", lambda error: errors.append(str(error)))
+    for path, title in PATHS:
+        visitor.goto(f"/{path}")
+        expect(visitor.get_by_role("heading", name=title, exact=True)).to_be_visible()
+        expect(visitor.get_by_test_id("stMetric").first).to_be_visible()
+        expect(visitor.locator("[data-testid=stVegaLiteChart] svg").first).to_be_visible()
+        expect(visitor.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+        expect(visitor.get_by_test_id("stException")).to_have_count(0)
+
+    # A link with a filter shows that view, and a choice by keyboard is part of the address.
+    warehouse = marts["shopstream"]
+
+    def orders(where: str) -> str:
+        days = f"order_date between '{DAYS[-28]}' and '{DAYS[-1]}'"
+        return f"{warehouse.value(f'select sum(orders) from marts.mart_sales_overview where {days} and {where}'):,.0f}"
+
+    shown = visitor.get_by_test_id("stMetric").filter(has_text="Orders").get_by_test_id("stMetricValue")
+    visitor.goto("/?country=FR")
+    expect(shown).to_have_text(orders("shipping_country = 'FR'"))
+    visitor.get_by_role("combobox", name="Category").press_sequentially("Toys")
+    visitor.keyboard.press("Enter")
+    expect(shown).to_have_text(orders("shipping_country = 'FR' and product_category = 'Toys'"))
+    assert "category=Toys" in visitor.url
+
+    # Nobody touches the page, and a mart is built.
+    warehouse.execute(f"update marts.mart_sales_overview set orders = orders + 7 where order_date = '{DAYS[-1]}'")
+    warehouse.execute("update core.built_partitions set built_at = dateadd(second, 1, sysdate()::timestamp_ntz(6))")
+    expect(shown).to_have_text(orders("shipping_country = 'FR' and product_category = 'Toys'"))
+    assert not outside
+    assert not errors
