@@ -1,0 +1,25 @@
+"""A short seed of the program that kills whatever runs; `make kills KILLS=200` runs many."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from kills import search
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("SHOPSTREAM_LONG_TESTS") != "1", reason="takes minutes: SHOPSTREAM_LONG_TESTS=1 runs it"
+)
+
+
+def test_after_kills_of_anything_everything_comes_to_rest_and_equals_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the stack's variables lead to is gone after the test.
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", os.environ.copy())
+        figures = search(3, 3, seed=1, failures=tmp_path, patience=600, stop_at=float("inf"))
+
+    assert sum(figures.kills.values()) == 3
+    assert not figures.recovered["not recovered"], list(tmp_path.glob("*.json"))
