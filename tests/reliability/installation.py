@@ -157,7 +157,8 @@ class Installation:
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """Role -> the living processes of this installation, by the folder that they work in or for."""
-        services = {found.pid: SERVICES[name] for name in SERVICES if (found := process.find(self.home, name))}
+        recorded = {role: process.find(self.home, name) for name, role in SERVICES.items()}
+        services = {running.pid: role for role, running in recorded.items() if running}
         workers = set(self.page.run_workers()) if self.page.variables else set()
         found: dict[str, list[psutil.Process]] = defaultdict(list)
         for each in psutil.process_iter():

@@ -185,6 +185,9 @@ class Siege:
 
     def _note(self, act: str) -> None:
         self.acts.append(f"{time.monotonic() - self._began:6.1f} s  {act}")
+        # Beside the logs, for whoever wonders what it waits for.
+        with (self.installation.logs / "acts.log").open("a") as file:
+            file.write(f"{dt.datetime.now(dt.UTC):%H:%M:%S}  {act}\n")
 
     # Writers.
 
@@ -298,8 +301,9 @@ class Siege:
     def _rest(self) -> Rest:
         """Wait until nothing is under way and nothing is asked for."""
         begun, waits, commands = time.monotonic(), 0, 0
-        skipped, idle_since, how = 0.0, None, "by itself"
-        audited = False
+        skipped, audited = 0.0, False
+        idle_since: float | None = None
+        how: How = "by itself"
         while True:
             now = time.monotonic()
             if self._busy():
@@ -310,7 +314,7 @@ class Siege:
             else:
                 idle_since = idle_since or now
                 if not self._asked() and not self._busy():
-                    return Rest(how, time.monotonic() - begun - skipped, waits, commands, self._restarts)  # type: ignore[arg-type]
+                    return Rest(how, time.monotonic() - begun - skipped, waits, commands, self._restarts)
                 if now - idle_since > SENSORS_SECONDS and waits < SKIPS:
                     self._note(f"nobody asks for {self._asked()[:3]}: the sensors' waits are skipped")
                     waits, idle_since, skipped = waits + 1, None, skipped + now - idle_since

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_after_kills_of_anything_everything_comes_to_rest_and_equals_the_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What the stack's variables lead to is gone after the test.
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "environ", os.environ.copy())
-        figures = search(3, 3, seed=1, failures=tmp_path, patience=600, stop_at=float("inf"))
+@pytest.fixture
+def environment_of_its_own() -> Iterator[None]:
+    """The stack's variables are set in os.environ, and lead nowhere after the test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("environment_of_its_own")
+def test_after_kills_of_anything_everything_comes_to_rest_and_equals_the_source(tmp_path: Path) -> None:
+    figures = search(3, 3, seed=1, failures=tmp_path, patience=600, stop_at=float("inf"))
 
     assert sum(figures.kills.values()) == 3
     assert not figures.recovered["not recovered"], list(tmp_path.glob("*.json"))
