@@ -22,7 +22,7 @@ CODE = "InsufficientStorage"
 
 
 def refusing_without_room(app: App, folder: str) -> App:
-    """The same server, but that a request whose body the disk of `folder` cannot hold gets an error, and is not done."""
+    """The same server, but that a request whose body the disk of `folder` cannot hold is refused, and not done."""
 
     async def guarded(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] in ("PUT", "POST"):
