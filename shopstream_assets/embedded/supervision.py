@@ -142,7 +142,8 @@ def end_left_over(record: Path, runs_go_on: bool) -> list[str]:
     What those that it kept had started goes on where `runs_go_on`: the processes of the next command end it.
     """
     groups, orphans = _recorded(record)
-    names = []
+    names: list[str] = []
+    killed: list[psutil.Process] = []
     for name, (group, is_kept) in groups.items():
         # A process id is not given away while it is that of a group; of a later group by chance, the folder differs.
         left = [each for each in _members(group) if _works_in(each, record.parent)]
@@ -151,13 +152,19 @@ def end_left_over(record: Path, runs_go_on: bool) -> list[str]:
             if is_kept and each.pid != group:
                 orphans.append(each)
             else:
-                _kill(each)
+                killed.append(each)
+    if not runs_go_on:
+        killed += orphans
+    for each in killed:
+        _kill(each)
+    # Until then they have their ports. One that nobody collects stays as a zombie.
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(map(_lives, killed)) and time.monotonic() < deadline:
+        time.sleep(0.02)
     if runs_go_on and orphans:
         _write(record, {}, orphans)
-        return names
-    for orphan in orphans:
-        _kill(orphan)
-    record.unlink(missing_ok=True)
+    else:
+        record.unlink(missing_ok=True)
     return names
 
 

@@ -243,9 +243,9 @@ def test_what_a_killed_command_left_is_ended_by_the_next_but_for_its_runs_which_
 
     assert set(supervision.end_left_over(record, runs_go_on=True)) == set(PARTS)
 
-    for name, told in left.items():
-        until(lambda told=told: not lives(told["pid"]))  # type: ignore[misc]
-        assert name == ui.DAEMON or not lives(told["child"])
+    # At once: the page's port is asked for next.
+    assert not [name for name, told in left.items() if lives(told["pid"])]
+    assert not [name for name, told in left.items() if name != ui.DAEMON and lives(told["child"])]
     assert lives(run)
     said.once("Ctrl-C", interrupt)
     ui.serve(variables, process.free_ports(1)[0], said)

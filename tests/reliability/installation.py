@@ -40,6 +40,10 @@ ATTENDANT = "an attendant"
 OTHER = "no part of it"
 
 
+class DidNotStart(Exception):
+    """The command ended while it was started, or its page did not come."""
+
+
 class Installation:
     """A stack in `folder` with Dagster's processes around it. `settings` are what the operator has in the shell."""
 
@@ -102,7 +106,10 @@ class Installation:
         return self.page.variables
 
     def start(self) -> None:
-        """Start the command, as its operator does, and wait until its page has loaded both businesses."""
+        """Start the command, as its operator does, and wait until its page has loaded both businesses.
+
+        Raises DidNotStart.
+        """
         with self._log() as log:
             self._command = subprocess.Popen(
                 [*SHOPSTREAM, "stack", "up", "--ui", "--port", str(self._port)],
@@ -112,7 +119,10 @@ class Installation:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_for(self._is_loaded, f"the page (log: {self.logs})", START_SECONDS)
+        try:
+            wait_for(self._is_loaded, f"the page (log: {self.logs})", START_SECONDS)
+        except Overdue as error:
+            raise DidNotStart(str(error)) from None
 
     def _log(self) -> TextIO:
         return (self.logs / "make-up.log").open("a")
@@ -127,7 +137,7 @@ class Installation:
 
     def _is_loaded(self) -> bool:
         if not self.runs():
-            raise Overdue(f"`stack up --ui` ended by itself: {self.said()[-1500:]}")
+            raise DidNotStart(f"`stack up --ui` ended by itself: {self.said()[-1500:]}")
         try:
             return self.page._is_loaded()
         except (urllib.error.URLError, OSError, RuntimeError):

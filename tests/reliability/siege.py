@@ -22,7 +22,7 @@ import psycopg
 from comparison import wrong_layers
 from cut_line import CutLine
 from dagster_process import FINISHED, Overdue, wait_for
-from installation import BACKEND, COMMAND, KILLED, RUN, Installation
+from installation import BACKEND, COMMAND, KILLED, RUN, DidNotStart, Installation
 from kills import Figures
 from platform_under_test import ALL_TABLES, BY_NAME, Platform
 from small_shop import DAYS, KEYS, SPECIAL_MOMENTS, TIMES, SmallShop
@@ -142,7 +142,17 @@ class Siege:
     def round(self, chance: random.Random, kills: int, figures: Figures) -> list[str]:
         """Kill as many processes, at work; returns what is wrong at rest after that, a sentence each."""
         self.acts, self._restarts, self._began, begun = [], 0, time.monotonic(), time.time()
-        self._killed = Counter()
+        self._killed, self._last = Counter(), None
+        try:
+            self._attack(chance, kills, figures)
+            wrong = self._left_alone(figures, begun)
+        except DidNotStart as error:
+            wrong = [str(error)]
+        figures.recovered["not recovered" if wrong or not self._last else self._last.how] += 1
+        figures.acts["restarts of the command by its operator"] += self._restarts
+        return wrong
+
+    def _attack(self, chance: random.Random, kills: int, figures: Figures) -> None:
         for _ in range(chance.randint(3, 10)):
             self._change(chance)
         self._operate(chance, figures)
@@ -163,16 +173,15 @@ class Siege:
                 figures.kills[role] += 1
                 self._killed[role] += 1
                 kills -= 1
+
+    def _left_alone(self, figures: Figures, begun: float) -> list[str]:
         self._note("left alone")
         self._last = rest = self._rest()
         figures.seconds.append(rest.seconds)
+        figures.acts["waits of sensors skipped"] += rest.waits
         wrong = [] if rest.how == "not recovered" else list(self._wrong(rest, begun))
         if rest.how == "not recovered":
             wrong = ["no rest: " + "; ".join(self._busy() or self._asked() or ["it has come since"])]
-        how = "not recovered" if wrong else rest.how
-        figures.recovered[how] += 1
-        figures.acts["restarts of the command by its operator"] += rest.restarts
-        figures.acts["waits of sensors skipped"] += rest.waits
         self._count_ends(figures, begun)
         return wrong
 
@@ -345,9 +354,6 @@ class Siege:
             return runs + backfills
         except PAGE_AWAY as error:
             return [f"the page does not answer: {str(error)[:200]}"]
-        except Overdue as error:
-            self._note(str(error)[:500])
-            return [str(error)]
 
     def _asked(self) -> list[str]:
         """What the sensors will ask for, sooner or later."""
