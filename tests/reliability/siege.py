@@ -326,7 +326,8 @@ class Siege:
                     return Rest(how, time.monotonic() - begun - skipped, waits, commands, self._restarts)
                 if now - idle_since > SENSORS_SECONDS and waits < SKIPS:
                     self._note(f"nobody asks for {self._asked()[:3]}: the sensors' waits are skipped")
-                    waits, idle_since, skipped = waits + 1, None, skipped + now - idle_since
+                    skipped += now - idle_since
+                    waits, idle_since = waits + 1, None
                     how = "by itself, at a later request"
                     self._skip_waits(MEMORIES)
             if now - begun > self.patience * (1 + commands) or (
