@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down reset status test torture browser lint bench lock clean
+.PHONY: help install demo up down reset status test torture kills browser lint bench lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,12 @@ SEED ?= 1
 torture: install ## Drive SEQUENCES of STEPS random acts and demand that every layer equals the source
 	@$(BIN)/python tests/convergence/torture.py --sequences $(SEQUENCES) --steps $(STEPS) --seed $(SEED) \
 		$(if $(REPLAY),--replay $(REPLAY) --reduce)
+
+# A round that does not end as it must is written to torture/, with the logs.
+KILLS ?= 200
+
+kills: install ## Kill -9 KILLS processes of a stack at work, at random, and demand that it comes to rest and is right
+	@$(BIN)/python tests/reliability/kills.py --kills $(KILLS) --seed $(SEED)
 
 browser: ## Install Debian's chromium for the browser test, which is skipped without it (needs root)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }

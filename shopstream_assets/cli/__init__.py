@@ -82,13 +82,19 @@ def _serve(port: int | None) -> None:
     from shopstream_assets.embedded import stack as local
     from shopstream_assets.embedded import ui as dagster
     from shopstream_assets.embedded.state import alone, home, is_at_work
+    from shopstream_assets.embedded.supervision import end_left_over
 
-    chosen, here = dagster.choose_port(port), home()
+    here = home()
     refusal = (
         f"Starting Dagster: it runs for {here.root} already, at {{about}} (process {{pid}}). Open that page; Ctrl-C in "
         "its shell, or `kill {pid}`, ends it."
     )
-    with alone(here, "ui", refusal, f"http://127.0.0.1:{chosen}"):
+    with alone(here, "ui", refusal, "an address that it has yet to choose") as tell:
+        # First: the page of a command that was killed has our port.
+        if left := end_left_over(here.dagster_processes, runs_go_on=True):
+            _say(f"A `make up` before this one was killed; ended what it left: {', '.join(left)}. Its runs go on.")
+        chosen = dagster.choose_port(port)
+        tell(f"http://127.0.0.1:{chosen}")
         ran_before = all(row.state == "up" for row in local.status())
         try:
             variables = local.up(say=_say)

@@ -1,4 +1,4 @@
-"""S3, and what else of AWS the platform uses, from ministack: one process, its data on disk."""
+"""S3, and what else of AWS the platform uses, from ministack (see aws_server.py): one process, its data on disk."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.util
 import json
 import signal
 import sys
+from pathlib import Path
 
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.process import Running
@@ -24,7 +25,7 @@ def command() -> list[str]:
             "Starting aws: the package ministack, which answers for S3, is not installed. "
             "Install the local stack: `pip install -e '.[embedded]'` (or `make install`)."
         )
-    return [sys.executable, "-P", "-m", "ministack"]
+    return [sys.executable, "-P", "-m", "shopstream_assets.embedded.aws_server"]
 
 
 def env(home: Home, memory: Memory) -> dict[str, str]:
@@ -51,6 +52,8 @@ def env(home: Home, memory: Memory) -> dict[str, str]:
         # It would look for containers to tidy up, and wait for a slow Docker for ten seconds.
         "DOCKER_HOST": f"unix://{folder}/no-docker.sock",
         "LOG_LEVEL": "WARNING",
+        # The server beside this file, whichever copy of the package is installed.
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -25,7 +25,7 @@ from shopstream_assets.embedded import aws, limits, postgres, process, state, wa
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.process import Running
 from shopstream_assets.embedded.state import Home, Memory
-from shopstream_assets.embedded.supervision import Deaths
+from shopstream_assets.embedded.supervision import Deaths, end_left_over
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.registry import domains_that_load, registered
 
@@ -247,6 +247,9 @@ def down(root: Path | None = None, say: Say = _silent) -> Sequence[str]:
 
 
 def _stop_all(home: Home, say: Say) -> Sequence[str]:
+    # A `make up` that lives ends its own, once it sees that the services were stopped.
+    if not state.is_at_work(home, "ui") and (left := end_left_over(home.dagster_processes, runs_go_on=False)):
+        say(f"Ended what a killed `make up` had left: {', '.join(left)}.")
     with ThreadPoolExecutor(len(SERVICES)) as pool:
         stopped = pool.map(lambda name: process.stop(home, name, STOP_SIGNALS[name], say), SERVICES)
         return [name for name, was_running in zip(SERVICES, stopped, strict=True) if was_running]

@@ -43,6 +43,11 @@ class Home:
         return self.folder / "logs"
 
     @property
+    def dagster_processes(self) -> Path:
+        """The processes that `stack up --ui` has started, as long as it has not ended them."""
+        return self.folder / "dagster" / "processes.json"
+
+    @property
     def env_file(self) -> Path:
         """The environment in dotenv syntax, readable by its owner only."""
         return self.folder / "env"
@@ -264,8 +269,10 @@ def exclusive(home: Home, say: Callable[[str], None], patience: float = 120) -> 
 
 
 @contextlib.contextmanager
-def alone(home: Home, what: str, refusal: str, about: str = "") -> Iterator[None]:
+def alone(home: Home, what: str, refusal: str, about: str = "") -> Iterator[Callable[[str], None]]:
     """Let one process at a time do `what`, as long as the block lasts; `about` is what others are told of it.
+
+    Yields what changes `about`.
 
     Raises StackError with `refusal`, in which {pid} and {about} are those of the process that does it already.
     """
@@ -276,9 +283,13 @@ def alone(home: Home, what: str, refusal: str, about: str = "") -> Iterator[None
         except BlockingIOError:
             pid, _, found = os.pread(fd, 4096, 0).decode().partition(" ")
             raise StackError(refusal.format(pid=pid or "unknown", about=found)) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()} {about}".encode(), 0)
-        yield
+
+        def tell(about: str) -> None:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()} {about}".encode(), 0)
+
+        tell(about)
+        yield tell
     finally:
         os.close(fd)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shopstream_assets.embedded.errors import StackError
+from shopstream_assets.embedded.launch import birth
 
 if TYPE_CHECKING:
     import psutil
@@ -58,16 +60,22 @@ class Processes:
     """Named processes, each in a session of its own.
 
     `kept` names those whose children go on when they die alone, `hollow` those that are worth nothing without a child.
+    `record` is a file by which a later command finds them should this one be killed.
     """
 
     commands: Mapping[str, Sequence[str]]
     environment: Mapping[str, str]
     folder: Path
+    record: Path
     kept: frozenset[str] = frozenset()
     hollow: frozenset[str] = frozenset()
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     orphans: list[psutil.Process] = field(default_factory=list)
     children: dict[str, list[psutil.Process]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Whatever `end_left_over` let go on is ended with these."""
+        self.orphans += _recorded(self.record)[1]
 
     def start(self, name: str) -> None:
         """Start one, or start it again: then what it had started is killed, unless that is kept until the end."""
@@ -81,6 +89,11 @@ class Processes:
         self.running[name] = subprocess.Popen(
             list(self.commands[name]), env=dict(self.environment), cwd=self.folder, start_new_session=True
         )
+        self._remember()
+
+    def _remember(self) -> None:
+        groups = {name: (process.pid, name in self.kept) for name, process in self.running.items()}
+        _write(self.record, groups, self.orphans)
 
     def ended(self) -> dict[str, str]:
         """Those that have ended, and how."""
@@ -120,6 +133,73 @@ class Processes:
         for orphan in self.orphans:
             if orphan.is_running():
                 orphan.kill()
+        self.record.unlink(missing_ok=True)
+
+
+def end_left_over(record: Path, runs_go_on: bool) -> list[str]:
+    """End the processes that a killed command left behind; returns their names.
+
+    What those that it kept had started goes on where `runs_go_on`: the processes of the next command end it.
+    """
+    groups, orphans = _recorded(record)
+    names: list[str] = []
+    killed: list[psutil.Process] = []
+    for name, (group, is_kept) in groups.items():
+        # A process id is not given away while it is that of a group; of a later group by chance, the folder differs.
+        left = [each for each in _members(group) if _works_in(each, record.parent)]
+        names += [name] if left else []
+        for each in left:
+            if is_kept and each.pid != group:
+                orphans.append(each)
+            else:
+                killed.append(each)
+    if not runs_go_on:
+        killed += orphans
+    for each in killed:
+        _kill(each)
+    # Until then they have their ports. One that nobody collects stays as a zombie.
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(map(_lives, killed)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if runs_go_on and orphans:
+        _write(record, {}, orphans)
+    else:
+        record.unlink(missing_ok=True)
+    return names
+
+
+def _recorded(record: Path) -> tuple[dict[str, tuple[int, bool]], list[psutil.Process]]:
+    """Name -> process group, and whether it is kept, of those that were started; the orphans that live."""
+    import psutil
+
+    try:
+        found = json.loads(record.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}, []
+    groups = {name: (int(group), bool(is_kept)) for name, (group, is_kept) in found["groups"].items()}
+    return groups, [psutil.Process(pid) for pid, born in found["orphans"] if birth(pid) == born]
+
+
+def _write(record: Path, groups: Mapping[str, tuple[int, bool]], orphans: Sequence[psutil.Process]) -> None:
+    known = [(each.pid, born) for each in orphans if (born := birth(each.pid))]
+    part = record.with_name(record.name + ".part")
+    part.write_text(json.dumps({"groups": groups, "orphans": known}))
+    part.replace(record)
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("SHOPSTREAM_DAGSTER_DIR") == str(folder)
+    return False
+
+
+def _kill(process: psutil.Process) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 def told(code: int) -> str:

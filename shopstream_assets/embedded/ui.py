@@ -122,6 +122,7 @@ def serve(
         # As under `dagster dev`: code that does not load says so on the console.
         {**os.environ, **variables, "DAGSTER_IS_DEV_CLI": "1"},
         folder,
+        folder / "processes.json",
         # Runs are its children.
         kept=frozenset({DAEMON}),
         # A code server is a door, and behind it the process that holds the code: Dagster does not start that one again.

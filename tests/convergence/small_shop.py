@@ -49,11 +49,14 @@ def impatient(dsn: str) -> str:
 
 
 class SmallShop:
-    """The shop's database, seen by its owner. All operations commit at once, except those `within` a transaction."""
+    """The shop's database, seen by its owner. All operations commit at once, except those `within` a transaction.
 
-    def __init__(self, dsn: str, schema: str) -> None:
+    `today` is the day that moments are counted from, now unless given.
+    """
+
+    def __init__(self, dsn: str, schema: str, today: dt.date | None = None) -> None:
         self.dsn, self.schema = dsn, schema
-        self.today = dt.datetime.now(dt.UTC).date()
+        self.today = today or dt.datetime.now(dt.UTC).date()
         self.start = self.today - ONE_DAY * (DAYS - 1)
         self._connection = self._connect()
         self._transactions: dict[str, psycopg.Connection] = {}

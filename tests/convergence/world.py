@@ -10,12 +10,13 @@ import datetime as dt
 import functools
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec
 
 import oracle
 import psycopg
+from comparison import wrong_layers
 from interruption import PATIENCE, Act, Cancelled, How, Interruption
 from kill import Forge
 from platform_under_test import ALL_TABLES, LAYERS, ONE_WRITER, Layer, Platform, Request, Run
@@ -271,23 +272,9 @@ class World:
         self.is_at_rest = True
 
     def _compare(self) -> None:
-        wrong: dict[str, list[str]] = {}
-        start = self.shop.start
-        for table, found in self.platform.staged_state(ALL_TABLES).items():
-            wrong[f"staging of {table}"] = oracle.differences(
-                self._query(oracle.state_query(table, start)), found, ["id"]
-            )
-        wrong["the checks of staging"] = self.platform.staging_checks()
-        if self.with_models:
-            for model in oracle.MODELS:
-                expected = self._query(oracle.model_query(model, start))
-                found = self.platform.rows(model.relation)
-                wrong[model.relation] = oracle.differences(expected, found, model.key, model.rounded)
-            if told := self.platform.source_check():
-                wrong["the check against the source"] = [told]
-        told = [f"{layer}: {line}" for layer, lines in wrong.items() for line in lines[:4]]
+        told = wrong_layers(self.shop, self.platform)
         if told:
-            raise NotConverged("at rest:\n  " + "\n  ".join(told[:30]))
+            raise NotConverged("at rest:\n  " + "\n  ".join(told))
 
     def _change(self, operation: Callable[..., None], table: str, *args: Any, **kwargs: Any) -> None:
         operation(table, *args, **kwargs)
@@ -304,9 +291,6 @@ class World:
                 # An open transaction has truncated it: nobody else can change it, and the end of that one is noted.
                 continue
             self._absent[table] |= set(range(200)) - here
-
-    def _query(self, query: str) -> list[Mapping[str, Any]]:
-        return self.shop.records(query)
 
     def _asked(self) -> list[Run]:
         return self.platform.ask()

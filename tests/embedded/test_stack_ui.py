@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -48,8 +49,9 @@ PARTS = {CODE: "code", ui.DAEMON: "daemon", ui.WEBSERVER: "web"}
 
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, str]:
-    folder = tmp_path / "dagster"
-    folder.mkdir()
+    # Where a stack in this folder has it.
+    folder = state.home(tmp_path).dagster_processes.parent
+    folder.mkdir(parents=True)
     return {"DAGSTER_HOME": str(tmp_path), "SHOPSTREAM_DAGSTER_DIR": str(folder), "CHOSEN": "ours"}
 
 
@@ -238,6 +240,49 @@ def test_a_part_that_dies_again_and_again_ends_everything_with_one_line_of_why(
         ui.serve(variables, process.free_ports(1)[0], said)
 
     assert not [name for name in PARTS if lives(found(variables, name)["pid"])]
+
+
+@pytest.fixture
+def left(variables: dict[str, str]) -> dict[str, dict[str, int | str]]:
+    """What the parts told of themselves that a command started which was killed."""
+    command = multiprocessing.get_context("fork").Process(
+        target=ui.serve, args=(variables, process.free_ports(1)[0], print)
+    )
+    command.start()
+    told = {name: found(variables, name) for name in PARTS}
+    command.kill()
+    command.join()
+    assert all(lives(each["pid"]) and lives(each["child"]) for each in told.values())
+    return told
+
+
+@pytest.mark.usefixtures("_stand_ins")
+def test_what_a_killed_command_left_is_ended_by_the_next_but_for_its_runs_which_end_with_that(
+    left: dict[str, dict[str, int | str]], variables: dict[str, str], said: Said
+) -> None:
+    record = Path(variables["SHOPSTREAM_DAGSTER_DIR"]) / "processes.json"
+    run = left[ui.DAEMON]["child"]
+
+    assert set(supervision.end_left_over(record, runs_go_on=True)) == set(PARTS)
+
+    # At once: the page's port is asked for next.
+    assert not [name for name, told in left.items() if lives(told["pid"])]
+    assert not [name for name, told in left.items() if name != ui.DAEMON and lives(told["child"])]
+    assert lives(run)
+    said.once("Ctrl-C", interrupt)
+    ui.serve(variables, process.free_ports(1)[0], said)
+    until(lambda: not lives(run))
+    assert not record.exists()
+
+
+@pytest.mark.usefixtures("_stand_ins")
+def test_a_stop_also_ends_what_a_killed_command_left_and_its_runs(
+    left: dict[str, dict[str, int | str]], variables: dict[str, str]
+) -> None:
+    stack.down(Path(variables["DAGSTER_HOME"]))
+
+    for told in left.values():
+        until(lambda told=told: not lives(told["pid"]) and not lives(told["child"]))  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("_stand_ins")

@@ -1,5 +1,6 @@
 """What the catch-up sensor asks for: exactly the days that a layer has not made from what the one before has now."""
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 
@@ -171,18 +172,36 @@ def test_where_a_blocking_check_above_failed_its_asset_is_built_again_as_well(
     assert layers.tick() == {str(FIRST): {"staging/lines", "core/fact", "marts/mart"}}
 
 
-def test_what_the_comparison_of_whole_tables_found_is_extracted_once(
-    layers: Layers, instance: dg.DagsterInstance
-) -> None:
+def compared(instance: dg.DagsterInstance, *days: dt.date) -> None:
+    """The comparison of whole tables has found that these days differ from the source."""
     instance.report_runless_asset_event(
         AssetCheckEvaluation(
             asset_key=LAKE,
             check_name=CHECK,
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={DAYS: dg.MetadataValue.text(json.dumps([str(FIRST), str(SECOND)]))},
+            metadata={DAYS: dg.MetadataValue.text(json.dumps([str(day) for day in days]))},
         )
     )
+
+
+def test_what_the_comparison_of_whole_tables_found_is_extracted_once(
+    layers: Layers, instance: dg.DagsterInstance
+) -> None:
+    compared(instance, FIRST, SECOND)
     everything = {"lake/lines", "staging/lines", "core/fact", "marts/mart"}
     assert layers.tick() == {str(FIRST): everything, str(SECOND): everything}
     assert layers.tick() == {}
+
+
+def test_scattered_days_that_the_comparison_found_are_one_backfill_from_the_lake_on(
+    layers: Layers, instance: dg.DagsterInstance
+) -> None:
+    compared(instance, FIRST, SECOND + ONE_DAY)
+    context = dg.build_sensor_context(instance=instance, cursor=layers.cursor, definitions=layers.definitions)
+
+    # As the daemon does, which refuses a backfill of assets that the sensor does not name as its own.
+    (request,) = layers.sensor.evaluate_tick(context).run_requests or ()
+
+    assert request.asset_graph_subset
+    assert request.asset_graph_subset.asset_keys == {LAKE, STAGING, FACT, MART}

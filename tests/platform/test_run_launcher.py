@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,13 +24,15 @@ SECONDS = 60
 
 @dg.op(config_schema={"folder": str})
 def tell(context: dg.OpExecutionContext) -> None:
-    """Writes the modules that this process has imported."""
+    """Writes the modules that this process has imported, and leaves a temporary folder behind."""
+    Path(context.op_config["folder"], "temporary").write_text(tempfile.mkdtemp())
     Path(context.op_config["folder"], "modules").write_text(" ".join(sys.modules))
 
 
 @dg.op(config_schema={"folder": str}, retry_policy=RETRY)
 def wait(context: dg.OpExecutionContext) -> None:
-    """Writes its process id, and never ends by itself."""
+    """Writes where its temporary files are, and its process id, and never ends by itself."""
+    Path(context.op_config["folder"], "temporary").write_text(tempfile.mkdtemp())
     Path(context.op_config["folder"], "pid").write_text(str(os.getpid()))
     while True:
         time.sleep(0.05)
@@ -104,6 +107,19 @@ def test_nothing_is_left_of_a_run_that_ended(instance: dg.DagsterInstance, tmp_p
 
     wait_for(lambda: status(instance, run) == "SUCCESS", "the run to succeed", SECONDS)
     wait_for(lambda: not list((tmp_path / "run_workers").iterdir()), "the worker's file to be gone", SECONDS)
+    assert not Path((tmp_path / "temporary").read_text()).exists()
+
+
+def test_the_temporary_files_of_a_killed_run_are_gone_once_its_death_is_noticed(
+    endless: dg.DagsterRun, tmp_path: Path
+) -> None:
+    made = Path((tmp_path / "temporary").read_text())
+    assert made.is_dir()
+
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+    wait_for(lambda: health(endless, tmp_path) is WorkerStatus.FAILED, "the death to be noticed", SECONDS)
+    assert not made.exists()
 
 
 def test_a_killed_run_is_known_as_such_by_a_daemon_started_later(endless: dg.DagsterRun, tmp_path: Path) -> None:

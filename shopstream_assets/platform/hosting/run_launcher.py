@@ -11,8 +11,10 @@ deploy/kubernetes names Dagster's launcher for a cluster. dagster.yaml names thi
 import gc
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
@@ -43,6 +45,8 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
     A worker holds a lock on its file in `base_dir`/run_workers as long as it lives, however it ends. So does a process
     that executes a run which nobody launched, as `dagster job execute`: the event log calls `begins` and `ends`. A
     worker goes on when the daemon is stopped. It ends without Python's exit handlers, as forks do.
+
+    Its temporary files are in a folder of its own, `base_dir`/run_scratch, which outlives a killed one by seconds.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -120,6 +124,7 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         if (pid := living_worker(self._file(run_id))) is None:
             # It may not have come so far as to have a file: then it finds the run canceling, and ends it itself.
             if self._was_killed(run_id):
+                clear_scratch(self._file(run_id))
                 self._instance.report_run_canceled(run, "The run had no process any more.")
             return False
         # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
@@ -136,6 +141,7 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         """Whether the run's worker lives. A run that has no file here, as one of another machine, is taken for living:
         nothing is known of it."""
         if self._was_killed(run.run_id):
+            clear_scratch(self._file(run.run_id))
             return CheckRunHealthResult(WorkerStatus.FAILED, "its process was killed")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
@@ -156,6 +162,7 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             if living_worker(file) is None:
                 run = self._instance.get_run_by_id(file.name)
                 if run is None or run.is_finished:
+                    clear_scratch(file)
                     file.unlink(missing_ok=True)
 
 
@@ -176,6 +183,16 @@ def release(file: Path) -> None:
     if held := _held.pop(file.name, None):
         file.unlink(missing_ok=True)
         held.close()
+
+
+def _scratch(file: Path) -> Path:
+    """The folder of temporary files of the run whose worker holds `file`."""
+    return file.parent.parent / "run_scratch" / file.name
+
+
+def clear_scratch(file: Path) -> None:
+    """Delete the temporary files of a run whose worker, the one that held `file`, has ended."""
+    shutil.rmtree(_scratch(file), ignore_errors=True)
 
 
 def living_worker(file: Path) -> int | None:
@@ -205,6 +222,9 @@ def work(run_id: str, instance_ref: InstanceRef, file: Path, tells: Connection) 
     gc.freeze()
     with capture_interrupts():
         hold(file)
+        _scratch(file).mkdir(parents=True, exist_ok=True)
+        # Killed, it cannot delete what it has made: dbt's compiled models, for one.
+        tempfile.tempdir = str(_scratch(file))
         with dg.DagsterInstance.from_ref(instance_ref) as instance:
             run = instance.get_run_by_id(run_id)
             if run is None or run.job_code_origin is None:
@@ -220,6 +240,7 @@ def work(run_id: str, instance_ref: InstanceRef, file: Path, tells: Connection) 
                     for _ in core_execute_run(job, run, instance, inject_env_vars=True):
                         pass
             finally:
+                clear_scratch(file)
                 run = instance.get_run_by_id(run_id)
                 if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
                     # Asked for before the first step: Dagster takes such a run for one that somebody else executes.
