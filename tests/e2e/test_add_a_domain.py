@@ -24,6 +24,8 @@ FILE = re.compile(r"^### (citybike/\S+)\n\n```\w+\n(.*?)^```$", re.MULTILINE | r
 COMMANDS = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 180
 
+pytestmark = pytest.mark.long
+
 
 def files() -> dict[str, str]:
     """The page's files by their paths; Markdown wants a backslash before an underscore."""

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from kills import search
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("SHOPSTREAM_LONG_TESTS") != "1", reason="takes minutes: SHOPSTREAM_LONG_TESTS=1 runs it"
-)
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
