@@ -103,11 +103,8 @@ def figure(title: str, unit: str, meaning: str, key: str) -> AbstractContextMana
 
 
 def draw(chart: Drawn, describes: str) -> None:
-    """A chart, and in words what it shows; its menu saves it as a picture."""
-    # The menu's other entries would show its source, or send it to a page outside.
-    menu = {"export": {"png": True, "svg": True}, "source": False, "compiled": False, "editor": False}
-    with_menu = chart.properties(usermeta={"embedOptions": {"actions": menu}})
-    st.altair_chart(with_menu, width="stretch", alt=describes)
+    """A chart, and in words what it shows; it can be saved as a picture."""
+    st.altair_chart(chart, width="stretch", alt=describes)
 
 
 def take_along(table: pd.DataFrame, name: str) -> None:

@@ -102,12 +102,14 @@ def _layers(found: Operations, unit: str) -> None:
             {
                 "name": "Layer",
                 "ago": "Refreshed",
-                "refreshed": st.column_config.DatetimeColumn("At", format="YYYY-MM-DD HH:mm:ss"),
+                "refreshed": st.column_config.DatetimeColumn("At", format="D MMM, HH:mm:ss"),
                 "assets": st.column_config.NumberColumn("Assets"),
                 "passed": st.column_config.NumberColumn("Passed"),
                 "warned": st.column_config.NumberColumn("Warned"),
                 "failed": st.column_config.NumberColumn("Failed"),
-                "days_to_repair": st.column_config.NumberColumn("Days to repair"),
+                "days_to_repair": st.column_config.NumberColumn(
+                    "To repair", help="Complete days that failed or are missing"
+                ),
             },
             "layers",
             "When each layer was refreshed, and how its checks stand",
@@ -126,7 +128,7 @@ def _marts(domain: str) -> None:
             {
                 "mart": "Mart",
                 "ago": "Built",
-                "at": st.column_config.DatetimeColumn("At", format="YYYY-MM-DD HH:mm:ss"),
+                "at": st.column_config.DatetimeColumn("At", format="D MMM, HH:mm:ss"),
             },
             "marts",
             "When each mart was built",

@@ -109,6 +109,13 @@ def test_every_page_is_drawn_without_an_error_or_a_request_outside_and_new_figur
         expect(visitor.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
         expect(visitor.get_by_test_id("stException")).to_have_count(0)
 
+    # The other way to a file, which would write a formula as it is, is not offered.
+    visitor.goto("/shopstream-products?q=sku 7")
+    with visitor.expect_download() as taken:
+        visitor.get_by_test_id("stDownloadButton").get_by_role("button").click()
+    assert len(taken.value.path().read_text(encoding="utf-8-sig").splitlines()) == 2
+    expect(visitor.locator("button[aria-label^='Download as CSV']").filter(visible=True)).to_have_count(0)
+
     # A link with a filter shows that view, and a choice by keyboard is part of the address.
     warehouse = marts["shopstream"]
 

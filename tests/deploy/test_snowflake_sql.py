@@ -141,14 +141,14 @@ def test_dbt_logs_in_as_the_domain_that_has_a_login_of_its_own_and_else_as_all_d
         assert found({**shared, own: ""}) == "1"
 
 
-def test_the_platforms_user_is_a_service_with_a_key_and_the_platforms_role_alone(
+def test_the_platforms_user_is_a_service_with_a_key_the_platforms_role_and_for_the_dashboards_that_of_reports(
     domain: Domain, statements: list[Statement], grants: Grants
 ) -> None:
     [user] = _created(statements, "user")
     assert "type = service" in user.text
     assert "rsa_public_key = '<% public_key %>'" in user.text
     assert "password" not in user.text
-    assert grants.roles[_login(domain, "USER")] == {_login(domain, "ROLE")}
+    assert grants.roles[_login(domain, "USER")] == {_login(domain, "ROLE"), f"{domain.prefix}_REPORTER"}
 
 
 def _needs(sql: str) -> set[tuple[str, str]]:

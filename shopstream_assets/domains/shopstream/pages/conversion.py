@@ -77,7 +77,7 @@ def _sessions(marts: Marts) -> None:
     with left:
         _funnel(marts, now, unit)
     with right:
-        _by(marts, period, chosen, "device", "Conversion by device", unit, height=48)
+        _by(marts, period, chosen, "device", "Conversion by device", unit, height=66)
         _by(marts, period, chosen, "referrer", "Conversion by origin", unit)
 
 

@@ -111,7 +111,7 @@ def _margin_against_volume(marts: Marts, found: pd.DataFrame, unit: str) -> None
                 ),
                 y=alt.Y("margin_rate:Q", title=None, axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)),
                 size=alt.Size("net_revenue:Q", legend=None, scale=alt.Scale(range=[20, 700])),
-                color=alt.Color("product_category:N", title=None, legend=alt.Legend(orient="bottom", columns=5)),
+                color=alt.Color("product_category:N", title=None, legend=alt.Legend(orient="bottom", columns=3)),
                 tooltip=[
                     alt.Tooltip("product_name:N", title="Product"),
                     alt.Tooltip("sku:N", title="SKU"),
@@ -163,8 +163,6 @@ def _list(marts: Marts, found: pd.DataFrame, unit: str) -> None:
             {
                 "revenue_rank": st.column_config.NumberColumn("#", help=marts.meaning(MART, "revenue_rank"), width=50),
                 "product_name": st.column_config.TextColumn("Product", width="medium"),
-                "sku": "SKU",
-                "product_category": "Category",
                 "net_revenue": st.column_config.ProgressColumn(
                     "Net revenue", format="€%,.0f", min_value=0, max_value=most, help=marts.meaning(MART, "net_revenue")
                 ),
@@ -178,6 +176,8 @@ def _list(marts: Marts, found: pd.DataFrame, unit: str) -> None:
                 "view_to_order_rate": st.column_config.NumberColumn(
                     "View to order", format="percent", help=marts.meaning(MART, "view_to_order_rate")
                 ),
+                "product_category": "Category",
+                "sku": "SKU",
                 "list_price": st.column_config.NumberColumn("List price", format="€%,.2f"),
                 "is_active": st.column_config.CheckboxColumn("On sale"),
             },
