@@ -18,7 +18,7 @@ from pathlib import Path
 
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.interrupts import interrupts
-from shopstream_assets.embedded.process import free_ports, port_is_free
+from shopstream_assets.embedded.process import free_ports, port_becomes_free
 from shopstream_assets.embedded.supervision import Deaths, Processes
 from shopstream_assets.platform.declare.registry import domains_that_load
 
@@ -31,9 +31,10 @@ ADVICE = "Its last lines above say why; `shopstream doctor` checks what it needs
 
 def choose_port(wanted: int | None) -> int:
     """The port asked for, which must be free; else 3000; else any."""
+    # A page that was just killed has its port for a moment longer.
     if wanted is None:
-        return PREFERRED_PORT if port_is_free(PREFERRED_PORT) else free_ports(1)[0]
-    if not port_is_free(wanted):
+        return PREFERRED_PORT if port_becomes_free(PREFERRED_PORT) else free_ports(1)[0]
+    if not port_becomes_free(wanted):
         raise StackError(
             f"Starting Dagster's webserver: port {wanted} is taken by another program. Give another one with --port, "
             "or leave it out to have a free one chosen."
