@@ -19,7 +19,7 @@ from pathlib import Path
 
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.interrupts import interrupts
-from shopstream_assets.embedded.process import free_ports, port_is_free
+from shopstream_assets.embedded.process import free_ports, port_becomes_free
 from shopstream_assets.embedded.supervision import Deaths, Processes
 from shopstream_assets.platform.declare.registry import domains_that_load
 
@@ -32,9 +32,10 @@ ADVICE = "Its last lines above say why; `shopstream doctor` checks what it needs
 
 def choose_port(wanted: int | None, preferred: int = PREFERRED_PORT, server: str = "Dagster's webserver") -> int:
     """The port asked for, which must be free; else the preferred one; else any."""
+    # A page that was just killed has its port for a moment longer.
     if wanted is None:
-        return preferred if port_is_free(preferred) else free_ports(1)[0]
-    if not port_is_free(wanted):
+        return preferred if port_becomes_free(preferred) else free_ports(1)[0]
+    if not port_becomes_free(wanted):
         raise StackError(
             f"Starting {server}: port {wanted} is taken by another program. Give another one with --port, or leave it "
             "out to have a free one chosen."

@@ -356,6 +356,16 @@ def test_a_port_asked_for_and_taken_is_refused() -> None:
             ui.choose_port(stranger.getsockname()[1])
 
 
+def test_a_port_whose_owner_has_just_been_killed_is_taken_over() -> None:
+    with socket.socket() as killed:
+        killed.bind(("127.0.0.1", 0))
+        killed.listen()
+        port = killed.getsockname()[1]
+        threading.Timer(0.2, killed.close).start()
+
+        assert ui.choose_port(port) == port
+
+
 def test_each_code_location_of_the_workspace_has_a_code_server_and_one_that_is_not_understood_is_told(
     tmp_path: Path,
 ) -> None:

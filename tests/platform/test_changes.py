@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.declare.domain import Domain, asset_key
@@ -415,6 +416,30 @@ def test_days_of_unfinished_runs_on_the_assets_are_taken(graph: dg.Definitions) 
                 asset_selection=frozenset(selection),
             )
         assert taken_days(instance, lake, window(5)) == {day(1), day(2), day(3)}
+
+
+@pytest.mark.parametrize("table", ["orders", "users"])
+def test_days_that_a_backfill_has_yet_to_launch_are_taken(graph: dg.Definitions, table: str) -> None:
+    assets, orders = graph.resolve_asset_graph(), asset_key("shop", "lake", "orders")
+    request = run_request(assets, {day(1): {orders}, day(3): {orders}}, "1")
+    assert request.asset_graph_subset
+    with dg.DagsterInstance.ephemeral() as instance:
+        backfill = PartitionBackfill.from_asset_graph_subset(
+            backfill_id="scattered",
+            backfill_timestamp=time.time(),
+            tags={},
+            dynamic_partitions_store=instance,
+            asset_graph_subset=request.asset_graph_subset,
+            title=None,
+            description=None,
+            run_config=None,
+        )
+        instance.add_backfill(backfill)
+        days = taken_days(instance, {asset_key("shop", "lake", table)}, window(5))
+        assert days == ({day(1), day(3)} if table == "orders" else set())
+
+        instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
+        assert taken_days(instance, {orders}, window(5)) == set()
 
 
 # The sensor itself.

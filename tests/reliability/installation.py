@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 # The command `shopstream` of this checkout, whichever is installed.
 SHOPSTREAM = (sys.executable, "-c", "from shopstream_assets.cli import main; main()")
 START_SECONDS = 240
+ANSWERS = "Dagster is at http://"
 # Variables of the shell that started this would lead the command elsewhere.
 FOREIGN = ("SHOPSTREAM_", "STREAMVISION_", "AWS_", "SNOWFLAKE_", "DAGSTER_", "PG")
 
@@ -63,6 +64,7 @@ class Installation:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         self.shell = {**inherited, **settings, **ours}
         self._command: subprocess.Popen[bytes] | None = None
+        self._answered_before = 0
         (self._port,) = free_ports(1)
         self.page = Dagster({}, self.logs, {"webserver": self._port})
 
@@ -110,6 +112,7 @@ class Installation:
 
         Raises DidNotStart.
         """
+        self._answered_before = self.said().count(ANSWERS)
         with self._log() as log:
             self._command = subprocess.Popen(
                 [*SHOPSTREAM, "stack", "up", "--ui", "--port", str(self._port)],
@@ -129,7 +132,9 @@ class Installation:
 
     def said(self) -> str:
         """All that the command has printed, over all of its starts."""
-        return (self.logs / "make-up.log").read_text(errors="replace")
+        with contextlib.suppress(FileNotFoundError):
+            return (self.logs / "make-up.log").read_text(errors="replace")
+        return ""
 
     def runs(self) -> bool:
         """Whether the command runs."""
@@ -138,6 +143,9 @@ class Installation:
     def _is_loaded(self) -> bool:
         if not self.runs():
             raise DidNotStart(f"`stack up --ui` ended by itself: {self.said()[-1500:]}")
+        if self.said().count(ANSWERS) == self._answered_before:
+            # Who answers is the page of a command that was killed.
+            return False
         try:
             return self.page._is_loaded()
         except (urllib.error.URLError, OSError, RuntimeError):

@@ -121,7 +121,9 @@ def main() -> None:
     parser.add_argument("--round", type=int, default=KILLS_IN_A_ROUND, help="kills between two waits for rest")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--failures", type=Path, default=Path("torture"), help="folder for rounds that fail")
-    parser.add_argument("--patience", type=float, default=900, help="seconds until rest; then one command is tried")
+    parser.add_argument(
+        "--patience", type=float, default=900, help="seconds without the end of a run; then a command is tried"
+    )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no round after so long")
     given = parser.parse_args()
     warnings.simplefilter("ignore")

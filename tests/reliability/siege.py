@@ -44,6 +44,8 @@ SENSORS_SECONDS = 75
 # A sensor asks for the same again after 10, 20, ... minutes, at most after 6 hours: nobody waits for that here.
 SKIPPED = dt.timedelta(hours=7)
 SKIPS = 6
+# Runs that end again and again are no rest either: for so many times the patience.
+OVERDUE = 3
 MEMORIES = ("shopstream_changes", "shopstream_catch_up", "shopstream_days_to_repair", "shopstream_freshness")
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)")
 BACKFILLS_UNDER_WAY = ("REQUESTED", "CANCELING", "FAILING")
@@ -76,6 +78,7 @@ class Siege:
         self._shop: SmallShop | None = None
         self._began = time.monotonic()
         self._restarts = 0
+        self._ended = 0
         self._last: Rest | None = None
         self._killed: Counter[str] = Counter()
         self._bag: list[str] = []
@@ -310,7 +313,7 @@ class Siege:
     def _rest(self) -> Rest:
         """Wait until nothing is under way and nothing is asked for."""
         begun, waits, commands = time.monotonic(), 0, 0
-        skipped, audited = 0.0, False
+        skipped, audited, ended, moved_at = 0.0, False, self._ended, begun
         idle_since: float | None = None
         how: How = "by itself"
         while True:
@@ -330,23 +333,27 @@ class Siege:
                     waits, idle_since = waits + 1, None
                     how = "by itself, at a later request"
                     self._skip_waits(MEMORIES)
-            if now - begun > self.patience * (1 + commands) or (
-                waits >= SKIPS and idle_since and now - idle_since > SENSORS_SECONDS
-            ):
+            if ended != self._ended:
+                # On a busy machine a backfill takes its time; it is not stuck as long as its runs end.
+                ended, moved_at = self._ended, now
+            is_stuck = now - moved_at > self.patience or now - begun > OVERDUE * self.patience * (1 + commands)
+            if is_stuck or (waits >= SKIPS and idle_since and now - idle_since > SENSORS_SECONDS):
                 if commands:
                     return Rest("not recovered", now - begun, waits, commands, self._restarts)
                 commands, how = 1, "after one command"
                 self._note(f"not at rest: {(self._busy() or self._asked())[:5]}")
                 self._repair()
+                moved_at = time.monotonic()
             time.sleep(2)
 
     def _busy(self) -> list[str]:
         """What is under way."""
         try:
             self._up()
-            runs = [
-                f"run {run['runId']} is {run['status']}" for run in self.page.runs() if run["status"] not in FINISHED
-            ]
+            found = self.page.runs()
+            under_way = [run for run in found if run["status"] not in FINISHED]
+            self._ended = len(found) - len(under_way)
+            runs = [f"run {run['runId']} is {run['status']}" for run in under_way]
             backfills = [
                 f"backfill {each['id']} is {each['status']}"
                 for each in self._backfills()

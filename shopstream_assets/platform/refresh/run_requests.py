@@ -13,6 +13,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
 from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, Window
+from shopstream_assets.platform.refresh.runs import UNFINISHED_BACKFILLS
 
 # Behind the domain and a slash: which tables a run was asked for.
 TABLES_TAG = "changed_tables"
@@ -56,11 +57,21 @@ def _partitions(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]]) 
 
 
 def taken_days(instance: dg.DagsterInstance, keys: Set[dg.AssetKey], window: Window) -> set[dt.date]:
-    """Days of the window on which an unfinished run materializes one of the assets."""
+    """Days of the window on which an unfinished run materializes one of the assets, or a backfill is about to.
+
+    Dagster launches the runs of a backfill up to 30 s after it was asked for, and those of what follows later still.
+    """
     taken: set[dt.date] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES))):
         if run.asset_selection is None or run.asset_selection & keys:
             first = run.tags.get(DAY_TAG, run.tags.get(SPAN_TAGS[0], "9999"))
             last = run.tags.get(DAY_TAG, run.tags.get(SPAN_TAGS[1], ""))
             taken |= {day for day in window.days if first <= day.isoformat() <= last}
+    for backfill in instance.get_backfills(filters=UNFINISHED_BACKFILLS):
+        if (data := backfill.asset_backfill_data) is None:
+            continue
+        to_launch = data.target_subset - data.requested_subset - data.failed_and_downstream_subset
+        for key, partitions in to_launch.partitions_subsets_by_asset_key.items():
+            if key in keys:
+                taken |= {day for day in window.days if day.isoformat() in partitions}
     return taken
