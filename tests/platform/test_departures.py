@@ -147,7 +147,10 @@ def test_another_server_or_an_older_history_is_refused_until_it_is_accepted_and_
     store = lines.services.store
     before = read_head(store, LINES)
     assert before
-    for change in ({"identity": before.identity.model_copy(update={"timeline": 77})}, {"lsn": before.lsn * 2 + 10**12}):
+    ahead = before.lsn * 2 + 10**12
+    others = {"identity": before.identity.model_copy(update={"timeline": 77})}, {"lsn": ahead, "durable": ahead}
+    # The last is a head of before `durable` was kept.
+    for change in (*others, {"lsn": ahead, "durable": None}):
         store.put(head_key(LINES), before.model_copy(update=change).model_dump_json().encode(), "application/json")
         lines.run("update {t} set note = 'restored' where id = 1")
         with pytest.raises(Exception, match="the source is not the one that was read before") as caught:
@@ -157,6 +160,21 @@ def test_another_server_or_an_older_history_is_refused_until_it_is_accepted_and_
     accept(store, LINES, dt.datetime.now(dt.UTC))
     assert lines.stage().snapshot.startswith("0002/")
     assert (1, "restored") in lines.staged("id", "note")
+
+
+def test_a_server_that_lost_the_end_of_its_log_in_a_crash_is_read_on_and_counts_as_newer(lines: Spoiled) -> None:
+    store = lines.services.store
+    before = read_head(store, LINES)
+    assert before
+    assert before.durable
+    assert before.durable <= before.lsn
+    # Read while much was written that was not on disk when the server crashed.
+    crashed = before.model_copy(update={"lsn": before.lsn + 10**12})
+    store.put(head_key(LINES), crashed.model_dump_json().encode(), "application/json")
+    lines.run("update {t} set note = 'after the crash' where id = 1")
+
+    assert lines.stage().snapshot.startswith("0002/")
+    assert (1, "after the crash") in lines.staged("id", "note")
 
 
 def test_a_head_that_is_damaged_says_what_to_type(lines: Spoiled) -> None:

@@ -32,7 +32,8 @@ class RowsLost(Problem):
 class Head(BaseModel):
     """The last extraction of a table: its source, the position of its snapshot, and what an operator has accepted.
 
-    `epoch` counts the histories of the source that were accepted, from 1.
+    `epoch` counts the histories of the source, from 1: those that were accepted, and those that a crash began.
+    `durable` is missing from a head that was written before it was kept.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +41,7 @@ class Head(BaseModel):
     identity: SourceIdentity
     epoch: int
     lsn: int
+    durable: int | None = None
     source_accepted_at: dt.datetime | None = None
     loss_accepted_at: dt.datetime | None = None
 
@@ -99,9 +101,18 @@ def placed(head: Head | None, table: SourceTable, snapshot: Snapshot, now: dt.da
         if not _is_good(head.source_accepted_at, now):
             raise _refused(table, head, snapshot, changed)
         epoch += 1
+    elif snapshot.lsn < head.lsn:
+        # A crash took the end of the log, which was not on disk. What is true now comes after what was read then.
+        epoch += 1
     return Place(
         position=snapshot.position(epoch),
-        head=Head(identity=snapshot.identity, epoch=epoch, lsn=snapshot.lsn, loss_accepted_at=head.loss_accepted_at),
+        head=Head(
+            identity=snapshot.identity,
+            epoch=epoch,
+            lsn=snapshot.lsn,
+            durable=snapshot.durable,
+            loss_accepted_at=head.loss_accepted_at,
+        ),
         loss_is_accepted=_is_good(head.loss_accepted_at, now),
     )
 
@@ -110,7 +121,9 @@ def _change(head: Head, snapshot: Snapshot) -> str | None:
     """How the source differs from the one before, in words."""
     if head.identity != snapshot.identity:
         return "its identity changed"
-    if snapshot.lsn < head.lsn:
+    # A replica can only be behind; a primary that crashed has lost what was not on disk.
+    kept = head.lsn if snapshot.is_replica or head.durable is None else head.durable
+    if snapshot.lsn < kept:
         return "its log went back"
     return None
 

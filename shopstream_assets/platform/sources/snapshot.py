@@ -39,11 +39,12 @@ class SourceIdentity(BaseModel):
 class Snapshot:
     """A moment of the source: `lsn` is at least the log position of all that it sees; `ended` transactions had ended.
 
-    `taken_at` is the source's clock (UTC), for people; it orders nothing. `is_replica`: the server replays another's
-    log.
+    A crash of the server takes no log before `durable`, but may take what is between that and `lsn`. `taken_at` is the
+    source's clock (UTC), for people; it orders nothing. `is_replica`: the server replays another's log.
     """
 
     lsn: int
+    durable: int
     ended: int
     identity: SourceIdentity
     taken_at: dt.datetime
@@ -69,7 +70,9 @@ def current_snapshot(connection: Connection) -> Snapshot:
             """
         )
         is_replica, may_ask = cursor.fetchone() or (False, False)
-        lsn = "pg_last_wal_replay_lsn()" if is_replica else "pg_current_wal_insert_lsn()"
+        lsn = durable = "pg_last_wal_replay_lsn()"
+        if not is_replica:
+            lsn, durable = "pg_current_wal_insert_lsn()", "pg_current_wal_flush_lsn()"
         system = "(select system_identifier::text from pg_control_system())" if may_ask else "null::text"
         timeline = "null::int8"
         if not is_replica:
@@ -79,15 +82,17 @@ def current_snapshot(connection: Connection) -> Snapshot:
             timeline = "(select timeline_id::int8 from pg_control_checkpoint())"
         cursor.execute(
             f"""
-            select ({lsn} - '0/0'::pg_lsn)::text, pg_current_snapshot()::text, {system}, {timeline},
-                   (select oid::int8 from pg_database where datname = current_database()), clock_timestamp()
+            select ({lsn} - '0/0'::pg_lsn)::text, ({durable} - '0/0'::pg_lsn)::text, pg_current_snapshot()::text,
+                   {system}, {timeline}, (select oid::int8 from pg_database where datname = current_database()),
+                   clock_timestamp()
             """
         )
         found = cursor.fetchone()
     assert found is not None
-    position, visible, system_identifier, timeline_id, database, taken_at = found
+    position, durable, visible, system_identifier, timeline_id, database, taken_at = found
     return Snapshot(
         lsn=int(position),
+        durable=int(durable),
         ended=_ended(visible),
         identity=SourceIdentity(system=system_identifier, timeline=timeline_id, database=database),
         taken_at=taken_at,
