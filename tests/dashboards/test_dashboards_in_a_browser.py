@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import DAYS, Warehouse
+from known_marts import DAYS, Warehouse
 
 from shopstream_assets.embedded.process import free_ports
 from shopstream_assets.platform.declare.registry import domain_named

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 
 import pytest
-from conftest import DAYS, Warehouse
+from known_marts import DAYS, Warehouse
 from streamlit.testing.v1 import AppTest
 
 from shopstream_assets.dashboards import marts as reading
