@@ -1,6 +1,7 @@
 """The known marts in databases of the tests' own, and the environment that leads pages to them."""
 
 import datetime as dt
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,14 @@ from known_marts import ROWS, Warehouse, make
 from shopstream_assets.platform.declare.registry import domain_named
 
 
+@pytest.fixture(autouse=True)
+def _the_program_stays_this_one() -> Iterator[None]:
+    """Streamlit puts the page in the place of the program, which whatever forks from here would run then."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
+
+
 @pytest.fixture(scope="module")
 def marts(local_stack: Mapping[str, str]) -> Iterator[Mapping[str, Warehouse]]:
     """The warehouse of each domain, in databases of their own; pages read them while the module lasts."""
@@ -19,6 +28,7 @@ def marts(local_stack: Mapping[str, str]) -> Iterator[Mapping[str, Warehouse]]:
     from shopstream_assets.platform.staging.warehouse import REPORTING
 
     made, sessions = {}, []
+    loaded = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         for name in ROWS:
             domain = domain_named(name)
@@ -48,3 +58,7 @@ def marts(local_stack: Mapping[str, str]) -> Iterator[Mapping[str, Warehouse]]:
         st.cache_resource.clear()
         for opened in sessions:
             opened.__exit__(None, None, None)
+        # Definitions keep the databases of the environment that they were loaded in.
+        for name in sys.modules.keys() - loaded:
+            if name.endswith(".definitions") and name.startswith("shopstream_assets.domains."):
+                del sys.modules[name]

@@ -20,7 +20,7 @@ from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import stack
 
-SECONDS = 120
+SECONDS = 300
 COMMAND = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]
 
 
