@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import dagster as dg
+import pytest
 from store import Run, Store
 
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
@@ -47,6 +48,7 @@ def test_a_backfill_of_some_tables_and_days_touches_nothing_else(store: Store) -
     assert not dbt_steps(run)
 
 
+@pytest.mark.long
 def test_a_backfill_whose_worker_is_killed_completes_by_itself(store: Store) -> None:
     days = store.days(13, 10)
     backfill = store.dagster.backfill(store.dagster.assets(), days)

@@ -3,6 +3,7 @@
 Playwright drives Debian's chromium, or the one that SHOPSTREAM_CHROMIUM names; the test is skipped without either.
 """
 
+import datetime as dt
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
-from dagster_process import Dagster, dagster
+from dagster_process import Dagster, dagster, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -86,6 +87,11 @@ def test_a_visitor_sees_the_layers_from_left_to_right_launches_a_partition_by_cl
     assert [run for run in runs["results"] if run["assetSelection"]] == [
         {"status": "SUCCESS", "assetSelection": [{"path": ["shopstream", "postgres", "crm_contacts"]}]}
     ]
+
+    # A day that is over has contacts; today has none yet right after midnight.
+    yesterday = (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)).isoformat()
+    run_id = running.launch([["shopstream", "postgres", "crm_contacts"]], yesterday, yesterday)
+    wait_for(lambda: running.run(run_id)["status"] == "SUCCESS", f"the success of {run_id}", RUN_SECONDS)
 
     page.goto("/assets/shopstream/postgres/crm_contacts")
     expect(page.get_by_text("Salesperson in charge.")).to_be_visible()

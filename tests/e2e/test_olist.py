@@ -28,7 +28,7 @@ NO_SALE, REFUNDED = ("created", "canceled"), "unavailable"
 MONEY = ["gross_revenue", "discount_amount", "refunded_amount", "net_revenue"]
 CELL = ["month", "shipping_country", "product_category"]
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"Olist's data is not in {DATA}")
+pytestmark = [pytest.mark.skipif(not DATA.is_dir(), reason=f"Olist's data is not in {DATA}"), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

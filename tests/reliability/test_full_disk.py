@@ -92,6 +92,7 @@ def refused(act: Callable[[], None]) -> str:
     return str(found.value)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_named_and_what_was_stored_before_and_after_it_survives_a_kill(small: SmallDisk) -> None:
     before = small.platform.staged_state(ALL_TABLES)
     small.shop.put("orders", 1, "-1 06:00", 3)
