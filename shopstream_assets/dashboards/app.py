@@ -13,7 +13,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from shopstream_assets.dashboards.marts import Marts, built, marts_of
+from shopstream_assets.dashboards.marts import Built, Marts, built, marts_of
+from shopstream_assets.dashboards.periods import elapsed
 from shopstream_assets.dashboards.style import STYLE
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.page import Page
@@ -77,10 +78,10 @@ def show(domain: Domain, page: Page) -> None:
 
 
 @st.fragment(run_every=LOOK_SECONDS)
-def watch(domain: Domain, shown: object) -> None:
+def watch(domain: Domain, shown: Built) -> None:
     """As of when the figures are; draws the page anew once a mart was built."""
     now = built(domain.name)
-    if now.at != getattr(shown, "at", None):
+    if now.at != shown.at:
         st.rerun()
     if now.newest is None:
         return
@@ -121,12 +122,8 @@ def _now() -> dt.datetime:
 
 
 def _ago(moment: dt.datetime) -> str:
-    seconds = max(0, int((_now() - moment).total_seconds()))
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return "less than a minute"
+    count, unit = elapsed((_now() - moment).total_seconds())
+    return f"{count} {unit}{'s' if count > 1 else ''}" if count else "less than a minute"
 
 
 if __name__ == "__main__":

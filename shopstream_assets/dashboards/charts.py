@@ -74,13 +74,11 @@ def bars(
     form: str,
     tips: Sequence[alt.Tooltip] = (),
     colour: str = MAIN,
-    order: Sequence[str] | None = None,
     height: int = 30,
 ) -> Drawn:
-    """A bar for each row, in the order given, or that of the rows, with its number at its end."""
-    sort = list(order) if order is not None else list(rows[label])
+    """A bar for each row, in their order, with its number at its end."""
     reach = max(0.0, float(rows[value].max() or 0)) * 1.18
-    y = alt.Y(f"{label}:N", sort=sort, title=None, axis=NAMES)
+    y = alt.Y(f"{label}:N", sort=list(rows[label]), title=None, axis=NAMES)
     x = alt.X(f"{value}:Q", title=None, axis=None, scale=alt.Scale(domainMax=reach) if reach else alt.Undefined)
     shown = alt.Chart(rows).encode(y=y, x=x, tooltip=list(tips) or alt.Undefined)
     numbers = shown.mark_text(align="left", dx=5, color=INK).encode(text=alt.Text(f"{value}:Q", format=form))

@@ -34,6 +34,21 @@ def ratio(part: float | None, whole: float | None) -> float | None:
     return float(part) / float(whole)
 
 
+def ratio_and_before(here: pd.Series, earlier: pd.Series, part: str, whole: str) -> tuple[float | None, float | None]:
+    """`part` of `whole` in the sums of a period, and in those of the one before, which may be empty."""
+    return ratio(here[part], here[whole]), ratio(earlier.get(part), earlier.get(whole))
+
+
+def rates(part: pd.Series, whole: pd.Series) -> pd.Series:
+    """`part` of `whole`, row by row; not a number where there is nothing to divide."""
+    return part.astype(float) / whole.astype(float).replace(0, float("nan"))
+
+
+def shares(values: pd.Series) -> pd.Series:
+    """Each value as a share of them all."""
+    return values / (values.sum() or float("nan"))
+
+
 @dataclass(frozen=True)
 class Card:
     """A figure with the same of the period before, as `form` writes it.
@@ -145,7 +160,7 @@ def nothing(of: str) -> None:
 
 def ratios(days: pd.DataFrame, part: str, whole: str) -> list[float]:
     """The same by day; 0 on a day without anything to divide."""
-    return list((days[part].astype(float) / days[whole].astype(float).replace(0, float("nan"))).fillna(0.0))
+    return list(rates(days[part], days[whole]).fillna(0.0))
 
 
 def totals(days: pd.DataFrame) -> pd.Series:

@@ -10,7 +10,10 @@ import streamlit as st
 from shopstream_assets.dashboards.figures import COUNT, Card, cards, figure, plain, table
 from shopstream_assets.dashboards.marts import Marts, built
 from shopstream_assets.dashboards.operations import LOOK_SECONDS, Operations, operations
+from shopstream_assets.dashboards.periods import elapsed
 from shopstream_assets.platform.errors import Problem
+
+SHORT = {"day": "d", "hour": "h", "minute": "min"}
 
 
 def show(marts: Marts) -> None:
@@ -187,8 +190,5 @@ def _repairs(found: Operations, unit: str) -> None:
 def _ago(now: dt.datetime, moment: dt.datetime | None) -> str:
     if moment is None or pd.isna(moment):
         return "never"
-    seconds = int((now.replace(tzinfo=None) - moment).total_seconds())
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return "just now"
+    count, unit = elapsed((now.replace(tzinfo=None) - moment).total_seconds())
+    return f"{count} {SHORT[unit]} ago" if count else "just now"

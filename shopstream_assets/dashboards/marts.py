@@ -109,6 +109,13 @@ class Marts:
             *where.values,
         )
 
+    def by_day_with_before(
+        self, mart: str, day: str, sums: str, period: Period, chosen: Condition
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The same of a period, and of the one before."""
+        now, before = (self.by_day(mart, day, sums, days, chosen) for days in (period, period.before))
+        return now, before
+
     def extent(self, mart: str, day: str) -> Period | None:
         """The first and the last day of a mart; None where it has no rows."""
         found = self.row(f"select min({day}) as first, max({day}) as last from marts.{mart}")

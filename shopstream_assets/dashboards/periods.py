@@ -23,6 +23,11 @@ class Period:
         """As many days, up to the day before `first`."""
         return Period(self.first - dt.timedelta(days=self.days), self.first - dt.timedelta(days=1))
 
+    @property
+    def comparison(self) -> str:
+        """What changes are against, in words."""
+        return f"the {self.days} days before, {self.before}"
+
     def __str__(self) -> str:
         return written(self.first) if self.days == 1 else f"{written(self.first)} to {written(self.last)}"
 
@@ -30,6 +35,14 @@ class Period:
 def latest(whole: Period, days: int) -> Period:
     """The latest `days` days of it, or all of them where it has fewer."""
     return Period(max(whole.first, whole.last - dt.timedelta(days=days - 1)), whole.last)
+
+
+def elapsed(seconds: float) -> tuple[int, str]:
+    """The largest of day, hour and minute that has passed, and how often; no minute where none has."""
+    for size, unit in ((86400, "day"), (3600, "hour")):
+        if seconds >= size:
+            return int(seconds) // size, unit
+    return max(0, int(seconds)) // 60, "minute"
 
 
 def written(day: dt.date) -> str:

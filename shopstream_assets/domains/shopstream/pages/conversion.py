@@ -16,12 +16,15 @@ from shopstream_assets.dashboards.figures import (
     figure,
     nothing,
     plain,
+    rates,
     ratio,
+    ratio_and_before,
     table,
     totals,
 )
 from shopstream_assets.dashboards.marts import Condition, Marts, among, between
 from shopstream_assets.dashboards.periods import Period, written
+from shopstream_assets.domains.shopstream.pages.choices import customers
 
 SESSIONS, SIGNUPS = "mart_session_funnel", "mart_signup_conversion"
 STEPS = {
@@ -66,8 +69,7 @@ def _sessions(marts: Marts) -> None:
     with referrer:
         referrers = filters.several("Came from", "referrer", of["referrer"], "Anywhere")
     chosen = among("device", devices) & among("referrer", referrers)
-    now = marts.by_day(SESSIONS, "session_date", _STEPS_SQL, period, chosen)
-    before = marts.by_day(SESSIONS, "session_date", _STEPS_SQL, period.before, chosen)
+    now, before = marts.by_day_with_before(SESSIONS, "session_date", _STEPS_SQL, period, chosen)
     if now.empty:
         nothing("sessions")
         return
@@ -83,15 +85,10 @@ def _sessions(marts: Marts) -> None:
 
 def _session_cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
     here, earlier = totals(now), totals(before)
-
-    def share(part: str, whole: str) -> tuple[float | None, float | None]:
-        return ratio(here[part], here[whole]), ratio(earlier.get(part), earlier.get(whole))
-
-    bought, viewed = share("sessions_with_purchase", "sessions"), share("sessions_with_view", "sessions")
-    carted, abandoned = (
-        share("sessions_with_cart", "sessions_with_view"),
-        share("carts_abandoned", "sessions_with_cart"),
-    )
+    bought = ratio_and_before(here, earlier, "sessions_with_purchase", "sessions")
+    viewed = ratio_and_before(here, earlier, "sessions_with_view", "sessions")
+    carted = ratio_and_before(here, earlier, "sessions_with_cart", "sessions_with_view")
+    abandoned = ratio_and_before(here, earlier, "carts_abandoned", "sessions_with_cart")
     cards(
         [
             Card(
@@ -117,7 +114,7 @@ def _session_cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period
                 "less",
             ),
         ],
-        f"the {period.days} days before, {period.before}",
+        period.comparison,
     )
 
 
@@ -125,7 +122,7 @@ def _funnel(marts: Marts, now: pd.DataFrame, unit: str) -> None:
     sums = now[list(STEPS)].sum()
     found = pd.DataFrame({"name": list(STEPS.values()), "sessions": [float(sums[step]) for step in STEPS]})
     found["of_all"] = found["sessions"] / (found["sessions"].iloc[0] or float("nan"))
-    found["of_step_before"] = found["sessions"] / found["sessions"].shift().replace(0, float("nan"))
+    found["of_step_before"] = rates(found["sessions"], found["sessions"].shift())
     found["shown"] = [
         f"{count:,.0f} · {of_all:.1%}" for count, of_all in zip(found["sessions"], found["of_all"], strict=True)
     ]
@@ -199,13 +196,7 @@ def _by(marts: Marts, period: Period, chosen: Condition, column: str, title: str
 
 
 def _signups(marts: Marts) -> None:
-    of = marts.values(SIGNUPS, "country", "acquisition_channel")
-    country, channel = st.columns(2)
-    with country:
-        countries = filters.several("Country of residence", "country", of["country"], "All countries")
-    with channel:
-        channels = filters.several("Acquisition channel", "channel", of["acquisition_channel"], "All channels")
-    chosen = among("country", countries) & among("acquisition_channel", channels)
+    chosen = customers(marts, SIGNUPS)
     whole = marts.row(
         f"select sum(signed_up) as signed_up, max(signup_date) as last, {_RATES_SQL} "
         f"from marts.{SIGNUPS} where {chosen.sql}",
@@ -252,8 +243,7 @@ def _cohorts(marts: Marts, chosen: Condition, unit: str) -> None:
                     "week": found["week"],
                     "window": f"within {days} days",
                     "signed_up": found[f"signed_up_{days}d"].astype(float),
-                    "share": found[f"ordered_{days}d"].astype(float)
-                    / found[f"signed_up_{days}d"].astype(float).replace(0, float("nan")),
+                    "share": rates(found[f"ordered_{days}d"], found[f"signed_up_{days}d"]),
                 }
             )[
                 # A week counts for a window when all its days do.

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from shopstream_assets.dashboards import charts, filters
+from shopstream_assets.dashboards import charts
 from shopstream_assets.dashboards.figures import (
     COUNT,
     EURO,
@@ -18,10 +18,12 @@ from shopstream_assets.dashboards.figures import (
     nothing,
     plain,
     ratio,
+    shares,
     table,
 )
-from shopstream_assets.dashboards.marts import Condition, Marts, among
+from shopstream_assets.dashboards.marts import Condition, Marts
 from shopstream_assets.dashboards.periods import written
+from shopstream_assets.domains.shopstream.pages.choices import customers
 
 MART = "mart_customer_ltv"
 # What a column of the distribution spans, and where "or more" begins.
@@ -33,7 +35,7 @@ _MONEY = "sum(net_revenue) as net_revenue, sum(margin) as margin"
 
 def show(marts: Marts) -> None:
     """Draw the page."""
-    chosen = _choices(marts)
+    chosen = customers(marts, MART)
     whole = marts.row(
         f"""
         select
@@ -64,16 +66,6 @@ def show(marts: Marts) -> None:
         _cohorts(marts, chosen, unit)
     with right:
         _top(marts, chosen, unit)
-
-
-def _choices(marts: Marts) -> Condition:
-    of = marts.values(MART, "country", "acquisition_channel")
-    country, channel = st.columns(2)
-    with country:
-        countries = filters.several("Country of residence", "country", of["country"], "All countries")
-    with channel:
-        channels = filters.several("Acquisition channel", "channel", of["acquisition_channel"], "All channels")
-    return among("country", countries) & among("acquisition_channel", channels)
 
 
 def _cards(whole: pd.Series) -> None:
@@ -162,7 +154,7 @@ def _segments(marts: Marts, chosen: Condition, unit: str) -> None:
     found["order"] = found["rfm_segment"].map({name: place for place, name in enumerate(SEGMENTS)})
     found = found.sort_values("order").reset_index(drop=True)
     found["name"] = found["rfm_segment"].map(plain)
-    found["share"] = found["net_revenue"] / (found["net_revenue"].sum() or float("nan"))
+    found["share"] = shares(found["net_revenue"])
     found["each"] = found["net_revenue"] / found["customers"]
     with figure("Segments", f"Net revenue in EUR · {unit}", marts.meaning(MART, "rfm_segment"), "segments"):
         bars, rows = st.tabs(["Chart", "Table"])

@@ -18,8 +18,10 @@ from shopstream_assets.dashboards.figures import (
     figure,
     nothing,
     number,
-    ratio,
+    rates,
+    ratio_and_before,
     ratios,
+    shares,
     table,
     totals,
 )
@@ -44,8 +46,7 @@ def show(marts: Marts) -> None:
         nothing("orders")
         return
     period, chosen = _choices(marts, extent)
-    now = marts.by_day(MART, "order_date", _SUMS, period, chosen)
-    before = marts.by_day(MART, "order_date", _SUMS, period.before, chosen)
+    now, before = marts.by_day_with_before(MART, "order_date", _SUMS, period, chosen)
     if now.empty:
         nothing("orders")
         return
@@ -73,6 +74,9 @@ def _choices(marts: Marts, extent: Period) -> tuple[Period, Condition]:
 
 def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
     sums, earlier = totals(now), totals(before)
+    order_value = ratio_and_before(sums, earlier, "order_value", "orders")
+    margin = ratio_and_before(sums, earlier, "margin", "net_revenue_with_cost")
+    refunded = ratio_and_before(sums, earlier, "refunded_amount", "order_value")
     refunds = (
         "Refunded amount as a share of gross less discount, on the day the orders were placed. The latest orders have "
         "had little time to come back."
@@ -97,33 +101,33 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
             ),
             Card(
                 "Average order value",
-                ratio(sums["order_value"], sums["orders"]),
+                order_value[0],
                 EURO_CENTS,
                 "Gross less discount, before refunds, per order (EUR).",
-                ratio(earlier.get("order_value"), earlier.get("orders")),
+                order_value[1],
                 course=ratios(now, "order_value", "orders"),
             ),
             Card(
                 "Margin",
-                ratio(sums["margin"], sums["net_revenue_with_cost"]),
+                margin[0],
                 SHARE,
                 "Margin as a share of net revenue, of products with a known cost.",
-                ratio(earlier.get("margin"), earlier.get("net_revenue_with_cost")),
+                margin[1],
                 is_share=True,
                 course=ratios(now, "margin", "net_revenue_with_cost"),
             ),
             Card(
                 "Refunded",
-                ratio(sums["refunded_amount"], sums["order_value"]),
+                refunded[0],
                 SHARE,
                 refunds,
-                ratio(earlier.get("refunded_amount"), earlier.get("order_value")),
+                refunded[1],
                 is_share=True,
                 good="neither",
                 course=ratios(now, "refunded_amount", "order_value"),
             ),
         ],
-        f"the {period.days} days before, {period.before}",
+        period.comparison,
     )
 
 
@@ -158,8 +162,8 @@ def _by(marts: Marts, period: Period, chosen: Condition, column: str, title: str
         *(period.first,) * 3,
         *where.values,
     )
-    found["share"] = found["net_revenue"] / (found["net_revenue"].sum() or float("nan"))
-    found["change"] = found["net_revenue"] / found["net_revenue_before"].replace(0, float("nan")) - 1
+    found["share"] = shares(found["net_revenue"])
+    found["change"] = rates(found["net_revenue"], found["net_revenue_before"]) - 1
     key = column.split("_")[-1]
     tips = [
         alt.Tooltip("name:N", title=key.capitalize()),

@@ -15,8 +15,10 @@ from shopstream_assets.dashboards.figures import (
     draw,
     figure,
     nothing,
-    ratio,
+    rates,
+    ratio_and_before,
     ratios,
+    shares,
     table,
     totals,
 )
@@ -62,8 +64,7 @@ def show(marts: Marts) -> None:
     with kind:
         kinds = filters.several("Kind", "kind", of["content_type"], "Movies, series, documentaries")
     chosen = among("genre", genres) & among("content_type", kinds)
-    now = marts.by_day(MART, "viewing_date", _SUMS, period, chosen)
-    before = marts.by_day(MART, "viewing_date", _SUMS, period.before, chosen)
+    now, before = marts.by_day_with_before(MART, "viewing_date", _SUMS, period, chosen)
     if now.empty:
         nothing("viewing")
         return
@@ -80,12 +81,9 @@ def show(marts: Marts) -> None:
 
 def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
     here, earlier = totals(now), totals(before)
-
-    def of(part: str, whole: str) -> tuple[float | None, float | None]:
-        return ratio(here[part], here[whole]), ratio(earlier.get(part), earlier.get(whole))
-
-    watched, completed = of("completion_sum", "sessions"), of("completed_sessions", "sessions")
-    stars = of("rating_sum", "ratings")
+    watched = ratio_and_before(here, earlier, "completion_sum", "sessions")
+    completed = ratio_and_before(here, earlier, "completed_sessions", "sessions")
+    stars = ratio_and_before(here, earlier, "rating_sum", "ratings")
     cards(
         [
             Card(
@@ -131,7 +129,14 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 course=ratios(now, "rating_sum", "ratings"),
             ),
         ],
-        f"the {period.days} days before, {period.before}",
+        period.comparison,
+    )
+
+
+def _with_means(found: pd.DataFrame) -> pd.DataFrame:
+    return found.assign(
+        completion=rates(found["completion_sum"], found["sessions"]),
+        rating=found["rating_sum"] / found["ratings"].where(found["ratings"] >= FEWEST_RATINGS),
     )
 
 
@@ -142,8 +147,7 @@ def _genres(marts: Marts, period: Period, chosen: Condition, unit: str) -> None:
         "group by genre order by watched_hours desc, name",
         *where.values,
     )
-    found["completion"] = found["completion_sum"] / found["sessions"].replace(0, float("nan"))
-    found["rating"] = found["rating_sum"] / found["ratings"].where(found["ratings"] >= FEWEST_RATINGS)
+    found = _with_means(found)
     meaning = marts.meaning(MART, "watched_hours")
     with figure("Hours watched by genre", f"Hours · {unit}", meaning, "genres"):
         bars, rows = st.tabs(["Chart", "Table"])
@@ -176,7 +180,7 @@ def _genres(marts: Marts, period: Period, chosen: Condition, unit: str) -> None:
 
 def _devices(sums: pd.Series, unit: str) -> None:
     found = pd.DataFrame({"name": list(DEVICES.values()), "sessions": [float(sums[column]) for column in DEVICES]})
-    found["share"] = found["sessions"] / (found["sessions"].sum() or float("nan"))
+    found["share"] = shares(found["sessions"])
     tips = [
         alt.Tooltip("name:N", title="Device"),
         alt.Tooltip("share:Q", title="Share", format=".1%"),
@@ -232,8 +236,7 @@ def _titles(marts: Marts, period: Period, chosen: Condition, unit: str) -> None:
         """,
         *where.values,
     )
-    found["completion"] = found["completion_sum"] / found["sessions"].replace(0, float("nan"))
-    found["rating"] = found["rating_sum"] / found["ratings"].where(found["ratings"] >= FEWEST_RATINGS)
+    found = _with_means(found)
     meaning = (
         f"The {TITLES} titles most watched in these days. Stars of fewer than {FEWEST_RATINGS} ratings are left out."
     )

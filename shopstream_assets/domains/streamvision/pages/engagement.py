@@ -7,7 +7,20 @@ import pandas as pd
 import streamlit as st
 
 from shopstream_assets.dashboards import charts, filters
-from shopstream_assets.dashboards.figures import COUNT, SHARE, Card, cards, draw, figure, nothing, plain, ratio, totals
+from shopstream_assets.dashboards.figures import (
+    COUNT,
+    SHARE,
+    Card,
+    cards,
+    draw,
+    figure,
+    nothing,
+    plain,
+    rates,
+    ratio,
+    shares,
+    totals,
+)
 from shopstream_assets.dashboards.marts import Condition, Marts, among, between
 from shopstream_assets.dashboards.periods import Period, written
 
@@ -134,7 +147,7 @@ def _resolutions(marts: Marts, period: Period, chosen: Condition, unit: str) -> 
     found = _by(marts, period, chosen, "resolution")
     order = [*RESOLUTIONS, *sorted(set(found["resolution"]) - set(RESOLUTIONS))]
     found = found.sort_values("resolution", key=lambda names: names.map(order.index)).reset_index(drop=True)
-    found["share"] = found["sessions"] / (found["sessions"].sum() or float("nan"))
+    found["share"] = shares(found["sessions"])
     tips = [
         alt.Tooltip("resolution:N", title="Resolution"),
         alt.Tooltip("share:Q", title="Share", format=".1%"),
@@ -159,7 +172,7 @@ def _buffering(marts: Marts, period: Period, chosen: Condition, unit: str) -> No
         if found.empty:
             nothing("sessions")
             return
-        found["rate"] = found["buffering_events"] / found["watched_hours"].replace(0, float("nan"))
+        found["rate"] = rates(found["buffering_events"], found["watched_hours"])
         found["name"] = found["device"].map(plain)
         field = alt.Chart(found).encode(
             x=alt.X("resolution:N", sort=list(RESOLUTIONS), title=None, axis=alt.Axis(labelAngle=0, orient="top")),

@@ -7,7 +7,19 @@ import pandas as pd
 import streamlit as st
 
 from shopstream_assets.dashboards import charts, filters
-from shopstream_assets.dashboards.figures import COUNT, SHARE, Card, cards, draw, figure, nothing, ratio, table, totals
+from shopstream_assets.dashboards.figures import (
+    COUNT,
+    SHARE,
+    Card,
+    cards,
+    draw,
+    figure,
+    nothing,
+    ratio_and_before,
+    ratios,
+    table,
+    totals,
+)
 from shopstream_assets.dashboards.marts import Condition, Marts, between
 from shopstream_assets.dashboards.periods import Period, written
 
@@ -31,8 +43,7 @@ def show(marts: Marts) -> None:
     with term:
         words = filters.words("Term", "q", "Any term")
     chosen = Condition("contains(search_term, %s)", (words,)) if words else Condition("true")
-    now = marts.by_day(MART, "search_date", _SUMS, period, chosen)
-    before = marts.by_day(MART, "search_date", _SUMS, period.before, chosen)
+    now, before = marts.by_day_with_before(MART, "search_date", _SUMS, period, chosen)
     if now.empty:
         nothing("searches")
         return
@@ -48,11 +59,8 @@ def show(marts: Marts) -> None:
 
 def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
     here, earlier = totals(now), totals(before)
-
-    def of(part: str) -> tuple[float | None, float | None]:
-        return ratio(here[part], here["searches"]), ratio(earlier.get(part), earlier.get("searches"))
-
-    opened, empty = of("searches_with_click"), of("searches_without_results")
+    opened = ratio_and_before(here, earlier, "searches_with_click", "searches")
+    empty = ratio_and_before(here, earlier, "searches_without_results", "searches")
     cards(
         [
             Card(
@@ -70,7 +78,7 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 "Searches after which a title was opened, of all.",
                 opened[1],
                 True,
-                course=list(now["searches_with_click"] / now["searches"]),
+                course=ratios(now, "searches_with_click", "searches"),
             ),
             Card(
                 "Found nothing",
@@ -80,10 +88,10 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 empty[1],
                 True,
                 "less",
-                list(now["searches_without_results"] / now["searches"]),
+                ratios(now, "searches_without_results", "searches"),
             ),
         ],
-        f"the {period.days} days before, {period.before}",
+        period.comparison,
     )
 
 

@@ -10,6 +10,7 @@ from shopstream_assets.dashboards import charts, filters
 from shopstream_assets.dashboards.figures import (
     COUNT,
     EURO,
+    SHARE,
     Card,
     cards,
     draw,
@@ -17,6 +18,7 @@ from shopstream_assets.dashboards.figures import (
     nothing,
     plain,
     ratio,
+    shares,
     table,
     totals,
 )
@@ -52,8 +54,7 @@ def show(marts: Marts) -> None:
     days, _ = st.columns([1, 2])
     with days:
         period = filters.period(extent)
-    now = marts.by_day(MART, "event_date", _SUMS, period, Condition("true"))
-    before = marts.by_day(MART, "event_date", _SUMS, period.before, Condition("true"))
+    now, before = marts.by_day_with_before(MART, "event_date", _SUMS, period, Condition("true"))
     if now.empty:
         nothing("subscription events")
         return
@@ -95,7 +96,7 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
             Card(
                 "Subscribers lost",
                 ratio(sums["churned_subscribers"], first["subscribers_at_start"]),
-                "{:.1%}",
+                SHARE,
                 "Subscribers who left in these days, as a share of those at their start.",
                 ratio(earlier.get("churned_subscribers"), started.get("subscribers_at_start")),
                 True,
@@ -105,7 +106,7 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
             Card(
                 "MRR lost",
                 ratio(lost, first["mrr_at_start"]),
-                "{:.1%}",
+                SHARE,
                 "Churned MRR and contraction in these days, as a share of the MRR at their start.",
                 ratio(lost_before, started.get("mrr_at_start")),
                 True,
@@ -113,7 +114,7 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 now["churned_mrr"] + now["contraction_mrr"],
             ),
         ],
-        f"the {period.days} days before, {period.before}; of MRR and subscribers, against the start of the period",
+        f"{period.comparison}; of MRR and subscribers, against the start of the period",
     )
 
 
@@ -196,7 +197,7 @@ def _transitions(marts: Marts, period: Period, unit: str) -> None:
         found["name"] = [
             f"{plain(a)} → {plain(b)}" for a, b in zip(found["plan_before"], found["plan_after"], strict=True)
         ]
-        found["share"] = found["subscribers"] / found["subscribers"].sum()
+        found["share"] = shares(found["subscribers"])
         few = found.head(DRAWN)
         if len(found) > DRAWN:
             rest = found.iloc[DRAWN:]
