@@ -274,13 +274,14 @@ class Dagster:
             if event["__typename"] in wanted
         )
 
-    def switch_off_sensors(self) -> list[str]:
-        """Let nothing run unasked; returns the names of those that ran."""
+    def switch_off_sensors(self, location: str = LOCATION) -> list[str]:
+        """Let nothing of a code location run unasked; returns the names of the sensors that ran."""
         query = (
             "query($s: RepositorySelector!) { sensorsOrError(repositorySelector: $s) {"
             " ... on Sensors { results { name sensorState { id status } } } } }"
         )
-        sensors = self.ask(query, s=IN_REPOSITORY)["sensorsOrError"]["results"]
+        where = {**IN_REPOSITORY, "repositoryLocationName": location}
+        sensors = self.ask(query, s=where)["sensorsOrError"]["results"]
         running = [sensor for sensor in sensors if sensor["sensorState"]["status"] == "RUNNING"]
         for sensor in running:
             stop = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"

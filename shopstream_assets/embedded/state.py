@@ -21,6 +21,8 @@ from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.platform.declare.domain import Domain
 
 FOLDER = ".shopstream"
+# Beside what Dagster keeps: the processes of `stack up --ui`.
+PROCESSES = "processes.json"
 REPOSITORY = Path(__file__).resolve().parents[2]
 # A cold start writes about 60 MB; a day or two of the demo and its logs need the rest.
 MINIMUM_FREE_BYTES = 512 * 1024 * 1024
@@ -45,7 +47,7 @@ class Home:
     @property
     def dagster_processes(self) -> Path:
         """The processes that `stack up --ui` has started, as long as it has not ended them."""
-        return self.folder / "dagster" / "processes.json"
+        return self.folder / "dagster" / PROCESSES
 
     @property
     def env_file(self) -> Path:

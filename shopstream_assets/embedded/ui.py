@@ -20,6 +20,7 @@ from pathlib import Path
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.interrupts import interrupts
 from shopstream_assets.embedded.process import free_ports, port_becomes_free
+from shopstream_assets.embedded.state import PROCESSES
 from shopstream_assets.embedded.supervision import Deaths, Processes
 from shopstream_assets.platform.declare.registry import domains_that_load
 
@@ -123,7 +124,7 @@ def serve(
         # As under `dagster dev`: code that does not load says so on the console.
         {**os.environ, **variables, "DAGSTER_IS_DEV_CLI": "1"},
         folder,
-        folder / "processes.json",
+        folder / PROCESSES,
         # Runs are its children.
         kept=frozenset({DAEMON}),
         # A code server is a door, and behind it the process that holds the code: Dagster does not start that one again.

@@ -1,10 +1,7 @@
 """The dashboards as people get them: served by the command's server, looked at in Debian's chromium."""
 
-import os
-import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -12,6 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from chromium import skip_without_browser, visit
+from dagster_process import OPENER, wait_for
 from known_marts import DAYS, Warehouse
 
 from shopstream_assets.embedded.process import free_ports
@@ -20,11 +19,6 @@ from shopstream_assets.platform.declare.registry import domain_named
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-BROWSER = os.environ.get("SHOPSTREAM_CHROMIUM") or shutil.which("chromium")
-OPTIONS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 START_SECONDS, ANSWER_SECONDS = 90, 60
 PATHS = [
     ("", "Sales overview"),
@@ -40,28 +34,22 @@ PATHS = [
 @pytest.fixture
 def address(marts: Mapping[str, Warehouse]) -> Iterator[str]:
     """The server, in a process of its own."""
-    if not BROWSER:
-        pytest.skip("no chromium here: install it (Debian: apt install chromium) or name one in SHOPSTREAM_CHROMIUM")
-    pytest.importorskip("playwright.sync_api", reason="Playwright's Python package is not installed")
+    skip_without_browser()
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "shopstream_assets.dashboards", "--port", str(port)]
     with subprocess.Popen(command) as server:
         try:
-            deadline = time.monotonic() + START_SECONDS
-            while not _answers(port):
-                assert server.poll() is None, "the server ended at its start"
-                assert time.monotonic() < deadline, "the server does not answer"
-                time.sleep(0.1)
+            wait_for(lambda: _answers(port, server), "the dashboards", START_SECONDS)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
             server.wait(30)
 
 
-def _answers(port: int) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _answers(port: int, server: subprocess.Popen[bytes]) -> bool:
+    assert server.poll() is None, "the server ended at its start"
     with suppress(urllib.error.URLError, OSError):
-        opener.open(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).close()
+        OPENER.open(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).close()
         return True
     return False
 
@@ -69,16 +57,8 @@ def _answers(port: int) -> bool:
 @pytest.fixture
 def visitor(address: str) -> Iterator["Page"]:
     """A browser far from UTC, whose requests and errors are noted in `outside` and `errors`."""
-    from playwright.sync_api import expect, sync_playwright
-
-    expect.set_options(timeout=ANSWER_SECONDS * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, headless=True, args=OPTIONS)
-        context = browser.new_context(base_url=address, timezone_id="America/Los_Angeles")
-        page = context.new_page()
-        page.set_default_timeout(ANSWER_SECONDS * 1000)
+    with visit(address, ANSWER_SECONDS, timezone_id="America/Los_Angeles") as page:
         yield page
-        browser.close()
 
 
 def test_every_page_is_drawn_without_an_error_or_a_request_outside_and_new_figures_come_by_themselves(

@@ -1,36 +1,27 @@
 """Dagster's page in a real browser: what somebody sees who opens it for the first time, and a run launched by clicks.
 
-Playwright drives Debian's chromium, or the one that SHOPSTREAM_CHROMIUM names; the test is skipped without either.
+Skipped without a browser.
 """
 
 import datetime as dt
-import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
+from chromium import skip_without_browser, visit
 from dagster_process import Dagster, dagster, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 LAYERS = ("postgres", "lake", "staging", "core", "marts")
-BROWSER = os.environ.get("SHOPSTREAM_CHROMIUM") or shutil.which("chromium")
-# Nothing but the page is to be asked for; root, as in a container, has no sandbox.
-OPTIONS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 ANSWER_SECONDS, RUN_SECONDS = 30, 90
 
 
 @pytest.fixture(scope="module")
 def running(local_stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
-    if not BROWSER:
-        pytest.skip("no chromium here: install it (Debian: apt install chromium) or name one in SHOPSTREAM_CHROMIUM")
-    pytest.importorskip("playwright.sync_api", reason="Playwright's Python package is not installed")
+    skip_without_browser()
     with dagster(local_stack, tmp_path_factory.mktemp("dagster"), sensors=False) as started:
         yield started
 
@@ -38,19 +29,9 @@ def running(local_stack: Mapping[str, str], tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def page(running: Dagster) -> Iterator["Page"]:
     """The page as a new visitor gets it."""
-    from playwright.sync_api import expect, sync_playwright
-
-    expect.set_options(timeout=ANSWER_SECONDS * 1000)
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, headless=True, args=OPTIONS)
-        context = browser.new_context(
-            base_url=f"http://127.0.0.1:{running.ports['webserver']}", viewport={"width": 1400, "height": 900}
-        )
-        visited = context.new_page()
-        visited.set_default_timeout(ANSWER_SECONDS * 1000)
+    address = f"http://127.0.0.1:{running.ports['webserver']}"
+    with visit(address, ANSWER_SECONDS, viewport={"width": 1400, "height": 900}) as visited:
         yield visited
-        browser.close()
 
 
 def left(element: "Locator") -> float:

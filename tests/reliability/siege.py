@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import random
 import re
@@ -95,7 +94,7 @@ class Siege:
         with ExitStack() as stack:
             stack.callback(installation.stop)
             os.environ.update(installation.start_services())
-            line = stack.enter_context(CutLine(lambda: _ports(installation)["postgres"]).carrying())
+            line = stack.enter_context(CutLine(lambda: _memory(installation).ports["postgres"]).carrying())
             siege = cls(installation, line, patience)
             stack.callback(siege.close)
             siege._begin()
@@ -106,8 +105,7 @@ class Siege:
         self.shop.create()
         self.shop.fill()
         self.installation.start()
-        for location in ("streamvision",):
-            self._switch_off_sensors(location)
+        self.page.switch_off_sensors("streamvision")
         services = Services.of(SHOPSTREAM)
         self.platform = Platform(services, self._start, with_models=True)
         rest = self._rest()
@@ -117,8 +115,7 @@ class Siege:
 
     def _lead_over_the_line(self) -> None:
         """The platform's way to the shop, not ours, goes over the line: its port wins over the one before it."""
-        memory = state.recall(self.installation.home)
-        assert memory is not None
+        memory = _memory(self.installation)
         memory.businesses["shopstream"].source_database += f"?port={self.line.port}"
         state.remember(self.installation.home, memory)
         self.installation.variables()
@@ -375,7 +372,7 @@ class Siege:
 
     def _listed(self) -> Iterator[str]:
         """The days to repair."""
-        with self._instance() as instance:
+        with dg.DagsterInstance.get() as instance:
             from platform_under_test import _graph
 
             for key, days in days_by_asset(instance, _graph(), dt.datetime.now(dt.UTC)).items():
@@ -448,7 +445,7 @@ class Siege:
             yield from (f"lake of {table.name}: {told}" for told in lake_differences(store, manifests))
 
     def _wrong_dagster(self, begun: float) -> Iterator[str]:
-        with self._instance() as instance:
+        with dg.DagsterInstance.get() as instance:
             slots = instance.event_log_storage
             for pool in ("shopstream_warehouse", "streamvision_warehouse"):
                 with suppress(Overdue):
@@ -495,7 +492,7 @@ class Siege:
         with suppress(*PAGE_AWAY):
             figures.backfills.update(each["status"] for each in self._backfills() if each["timestamp"] >= begun)
             figures.runs.update(run["status"] for run in self.page.runs() if run["creationTime"] >= begun)
-            with self._instance() as instance:
+            with dg.DagsterInstance.get() as instance:
                 left = failed_runs(instance, dt.datetime.now(dt.UTC), "shopstream")
             figures.acts["failed runs that `shopstream status` lists at the end"] = len(left)
 
@@ -508,26 +505,12 @@ class Siege:
             )
             return {(str(schema), str(name)) for schema, name in cursor.fetchall()}
 
-    def _switch_off_sensors(self, location: str) -> None:
-        query = (
-            "query($s: RepositorySelector!) { sensorsOrError(repositorySelector: $s) {"
-            " ... on Sensors { results { sensorState { id } } } } }"
-        )
-        where = {"repositoryLocationName": location, "repositoryName": "__repository__"}
-        for sensor in self.page.ask(query, s=where)["sensorsOrError"]["results"]:
-            stop = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
-            self.page.ask(stop, id=sensor["sensorState"]["id"])
-
-    @contextmanager
-    def _instance(self) -> Iterator[dg.DagsterInstance]:
-        with dg.DagsterInstance.get() as instance:
-            yield instance
-
 
 def _earlier(timestamp: str) -> str:
     return (dt.datetime.fromisoformat(timestamp.replace("Z", "+00:00")) - SKIPPED).isoformat().replace("+00:00", "Z")
 
 
-def _ports(installation: Installation) -> dict[str, int]:
-    ports: dict[str, int] = json.loads((installation.home.folder / "state.json").read_text())["ports"]
-    return ports
+def _memory(installation: Installation) -> state.Memory:
+    memory = state.recall(installation.home)
+    assert memory is not None
+    return memory
