@@ -37,9 +37,9 @@ from shopstream_assets.platform.staging.ledger import create_ledgers
 from shopstream_assets.platform.staging.loading import load_from_lake
 from shopstream_assets.platform.staging.verification import repeated_keys, staging_differences
 from shopstream_assets.platform.staging.warehouse import REPORTING
-from shopstream_assets.platform.transform.build import FAILURE_EVENTS, dbt_arguments, unaccounted
+from shopstream_assets.platform.transform.build import dbt_arguments, unaccounted
 from shopstream_assets.platform.transform.dbt_manifest import built_manifest, parsed_project
-from shopstream_assets.platform.transform.dbt_run import run_dbt
+from shopstream_assets.platform.transform.dbt_run import FAILURE_EVENTS, run_dbt
 from shopstream_assets.platform.transform.translator import Translator
 
 Layer = Literal["lake", "staging", "models"]

@@ -1,8 +1,11 @@
 """A run that is terminated in the middle of a statement: it ends within seconds, and so does the statement."""
 
+import datetime as dt
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,15 @@ from dagster._core.launcher import LaunchRunContext
 from dagster_process import forking_instance, wait_for
 
 from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.hosting.run_launcher import living_worker
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource, batches
 from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.transform.build import dbt_arguments
+from shopstream_assets.platform.transform.dbt_manifest import parsed_project
+from shopstream_assets.platform.transform.dbt_run import run_dbt
 
 BEGIN_SECONDS = 60
 CANCELED_SECONDS = 5
@@ -243,3 +251,24 @@ def test_what_a_killed_writer_left_is_cancelled_before_the_next_one_writes(
         assert isinstance(running.exception(BEGIN_SECONDS), snowflake.connector.Error)
     left.close()
     assert warehouse.ask("select * from t") == [(1,)]
+
+
+def test_dbt_has_ended_with_its_step_also_where_the_signal_comes_while_its_thread_is_started(
+    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    day = dt.date(2026, 3, 1)
+    arguments = dbt_arguments(SHOPSTREAM, ["dim_products"], Window(day, day + ONE_DAY), tmp_path, full_refresh=False)
+    manifest = parsed_project(SHOPSTREAM).parsed
+    begin = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        begin(thread)
+        if thread.name == "dbt":
+            # Where Python runs the handler of a signal that arrives meanwhile.
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), closing(run_dbt(arguments, manifest, services.warehouse)) as events:
+        next(events)
+
+    assert "dbt" not in [thread.name for thread in threading.enumerate()]

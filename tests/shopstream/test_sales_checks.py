@@ -73,9 +73,9 @@ class Shop:
 
     def refresh(self, window: Window = DAYS) -> None:
         """What a run does, but for the models that tell nothing of sales."""
-        from shopstream_assets.platform.transform.build import FAILURE_EVENTS, dbt_arguments
+        from shopstream_assets.platform.transform.build import dbt_arguments
         from shopstream_assets.platform.transform.dbt_manifest import parsed_project
-        from shopstream_assets.platform.transform.dbt_run import run_dbt
+        from shopstream_assets.platform.transform.dbt_run import FAILURE_EVENTS, run_dbt
 
         for table in (PRODUCTS, ORDERS, ORDER_ITEMS):
             extract_to_lake(self.services.source, self.services.store, table, window, FIRST)

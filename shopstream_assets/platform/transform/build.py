@@ -17,7 +17,7 @@ from shopstream_assets.platform.present.charts import drawn
 from shopstream_assets.platform.staging.change_log import create_staging_table, snowflake_name
 from shopstream_assets.platform.staging.warehouse import DOES_NOT_EXIST, REPORTING, WarehouseResource
 from shopstream_assets.platform.transform.dbt_manifest import directories, parsed_project
-from shopstream_assets.platform.transform.dbt_run import run_dbt
+from shopstream_assets.platform.transform.dbt_run import FAILURE_EVENTS, run_dbt
 from shopstream_assets.platform.transform.model_metadata import clear_columns
 from shopstream_assets.platform.transform.translator import Translator
 
@@ -181,5 +181,3 @@ def _looks(
 
 # Of what dagster-dbt tells of a model that it built, the number; the rest is in the log.
 DURATION = "Execution Duration"
-
-FAILURE_EVENTS = ("RunResultError", "MainEncounteredError")

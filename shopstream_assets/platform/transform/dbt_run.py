@@ -17,9 +17,13 @@ from shopstream_assets.platform.transform.dbt_manifest import read_parsed
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
 
+FAILURE_EVENTS = frozenset({"RunResultError", "MainEncounteredError"})
+# What became of a node, and what failed: a few of the hundreds of events of a model, which are costly to translate.
+TOLD = FAILURE_EVENTS | {"LogModelResult", "LogSeedResult", "LogSnapshotResult", "LogTestResult"}
+
 
 def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResource) -> Generator[dict[str, Any]]:
-    """Run a dbt command in this process; yields its structured log events as they come.
+    """Run a dbt command in this process; yields its structured log events that are in TOLD as they come.
 
     `manifest` is dbt's own copy of it (partial_parse.msgpack). However the iteration ends, dbt has ended with it: close
     the iterator. When it is interrupted, what dbt runs in the warehouse is cancelled and nothing else is begun.
@@ -31,13 +35,19 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
 
     events: SimpleQueue[Any] = SimpleQueue()
     results: list[dbtRunnerResult] = []
+    ended = threading.Event()
     parsed = read_parsed(manifest)
+
+    def note(event: Any) -> None:
+        if event.info.name in TOLD:
+            events.put(event)
 
     def invoke() -> None:
         try:
-            results.append(invoke_dbt(arguments, parsed, [events.put]))
+            results.append(invoke_dbt(arguments, parsed, [note]))
         finally:
             events.put(None)
+            ended.set()
 
     # Whoever holds the pool's slot writes alone: what still writes is of a process that was killed. The tag is that of
     # the profile of the domain's project.
@@ -48,16 +58,17 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
         stop_dbt(warehouse)
 
     with interruptible(stop), writing(worker):
-        worker.start()
         try:
+            worker.start()
             while (event := events.get()) is not None:
                 yield MessageToDict(event, preserving_proto_field_name=True)
         except BaseException:
             # A second signal must not end the wait for the first one's work.
             with capture_interrupts():
-                while worker.is_alive():
+                # As long as it lives; where its start was interrupted, it may be about to.
+                while worker in threading.enumerate():
                     stop()
-                    worker.join(STOP_EVERY)
+                    ended.wait(STOP_EVERY)
             raise
         worker.join()
     if not results or (results[0].exception is not None):
