@@ -57,6 +57,7 @@ def killed(store: Store, never_began: str) -> dict[str, tuple[Run, psutil.Proces
     return {layer: (store.succeeded(run_id), workers[layer]) for layer, run_id in asked.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_run_killed_in_any_layer_is_tried_again_and_completes(
     killed: dict[str, tuple[Run, psutil.Process]], layer: str
@@ -68,6 +69,7 @@ def test_a_run_killed_in_any_layer_is_tried_again_and_completes(
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.long
 def test_the_marts_are_right_after_the_kills(store: Store, killed: dict[str, tuple[Run, psutil.Process]]) -> None:
     days = store.days(0, 5 * len(LAYERS))
 
@@ -77,6 +79,7 @@ def test_the_marts_are_right_after_the_kills(store: Store, killed: dict[str, tup
     assert found == expected
 
 
+@pytest.mark.long
 def test_two_runs_never_build_models_at_the_same_time(
     store: Store, killed: dict[str, tuple[Run, psutil.Process]]
 ) -> None:
@@ -86,6 +89,7 @@ def test_two_runs_never_build_models_at_the_same_time(
     assert all(before[1] <= after[0] for before, after in pairwise(sorted(spans)))
 
 
+@pytest.mark.long
 def test_no_slot_of_the_pool_is_left_taken_and_no_dbt_process_is_left(
     store: Store, killed: dict[str, tuple[Run, psutil.Process]]
 ) -> None:
@@ -132,6 +136,7 @@ def completes(store: Store, backfill: str) -> bool:
     return store.dagster.backfill_status(backfill) == "COMPLETED_SUCCESS"
 
 
+@pytest.mark.long
 def test_a_backfill_and_its_run_outlive_the_death_of_the_code_server(store: Store) -> None:
     days = store.days(21, 2)
     backfill = store.dagster.backfill(store.dagster.assets(), days)
@@ -193,8 +198,8 @@ def of_layer(store: Store, layer: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def built(store: Store) -> None:
-    """Every table exists."""
+def built(store: Store, never_began: str) -> None:
+    """Every table exists; and a run waits for its end since before that, so that nobody waits for it later."""
     day = store.days(23, 1)[0]
     store.succeeded(store.dagster.launch(store.dagster.assets(), day, day))
 
@@ -232,6 +237,30 @@ def test_a_killed_run_in_dbt_writes_nothing_more(store: Store) -> None:
 
         wait_for(lambda: not waiting(), "its statements to end", CANCELED_SECONDS)
     store.succeeded(run_id)
+
+
+@pytest.mark.usefixtures("built")
+def test_runs_get_a_pool_in_the_order_in_which_they_were_asked_for(store: Store) -> None:
+    day = store.days(23, 1)[0]
+    with held_up("dbt"):
+        asked = [store.dagster.launch(of_layer(store, "dbt"), day, day)]
+        store.reaches(asked[0], "dbt")
+        wait_for(waiting, "the run to be held up", RUN_SECONDS)
+        for layer in ("dbt", "staging"):
+            run_id = store.dagster.launch(of_layer(store, layer), day, day)
+            # Not left in the queue, where others would pass it.
+            wait_for(lambda run_id=run_id: waits_for_the_pool(store, run_id), "the run to stand in line", RUN_SECONDS)
+            asked.append(run_id)
+    ended_at = [store.succeeded(run_id)["endTime"] for run_id in asked]
+
+    assert ended_at == sorted(ended_at)
+
+
+def waits_for_the_pool(store: Store, run_id: str) -> bool:
+    """Whether a step of a run stands in line."""
+    with store.instance() as instance:
+        pending = instance.event_log_storage.get_concurrency_info(SHOPSTREAM.pool).pending_steps
+    return run_id in [step.run_id for step in pending]
 
 
 def test_a_run_that_was_killed_before_it_began_ends_and_holds_up_nothing(store: Store, never_began: str) -> None:
