@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,6 +23,9 @@ from shopstream_assets.embedded.state import Home
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
 POLL_SECONDS = 0.02
+# Outgoing connections get their local ports from 32768 on, under some systems from 49152: a service that died would
+# find one of them at its port when it is started again.
+SERVICE_PORTS = range(20000, 32768)
 
 
 @dataclass(frozen=True)
@@ -222,12 +226,20 @@ def port_becomes_free(port: int, patience: float = 1.0) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different free ports of 127.0.0.1."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Different free ports of 127.0.0.1, which no outgoing connection of this machine will take.
+
+    Raises StackError where there are not as many.
+    """
+    with contextlib.ExitStack() as taken:
+        found: list[int] = []
+        for port in random.SystemRandom().sample(SERVICE_PORTS, len(SERVICE_PORTS)):
+            if len(found) == count:
+                return found
+            probe = taken.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+    raise StackError(
+        f"Choosing ports: of {SERVICE_PORTS.start} to {SERVICE_PORTS.stop - 1} on 127.0.0.1, {count} are wanted and "
+        f"{len(found)} are free. End what holds them, then run this again."
+    )

@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from shopstream_assets.embedded.process import free_ports
+
 AWS = {
     "AWS_ACCESS_KEY_ID": "contract",
     "AWS_SECRET_ACCESS_KEY": "contract",
@@ -21,12 +23,6 @@ AWS = {
 PASSWORD = "only-for-these-tests"
 _TOKEN = "contract-tests"
 _START_WITHIN = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, within: float = 15.0) -> None:
@@ -42,7 +38,7 @@ class ObjectStorage:
     """An S3 server."""
 
     def __init__(self, directory: Path) -> None:
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._log = (directory / "s3.log").open("wb")
         environment = {
@@ -80,7 +76,7 @@ class LocalSnowflake:
     """A server process that can be killed and started again on the same state and port."""
 
     def __init__(self, directory: Path, endpoint: str, *options: str) -> None:
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.directory = directory
         self._endpoint = endpoint
         self.options = options

@@ -19,6 +19,7 @@ import pytest
 from small_store import Log, Row
 
 from shopstream_assets.domains.shopstream.tables import TABLES
+from shopstream_assets.embedded.process import free_ports
 from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 from shopstream_assets.platform.transform.dbt_invocation import invoke_dbt
 from shopstream_assets.platform.transform.dbt_manifest import read_parsed
@@ -140,7 +141,8 @@ class Warehouse:
     def dbt(self, command: str, *args: str, window: tuple[dt.date, dt.date] | None = None) -> dbtRunnerResult:
         """Run dbt in this process, on the prepared manifest; the window is half-open."""
         call = [command, "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--quiet"]
-        call += ["--target-path", str(self._scratch / "target"), "--log-path", str(self._scratch / "logs"), *args]
+        # Its debug log would be read by nobody.
+        call += ["--target-path", str(self._scratch / "target"), "--log-level-file", "none", *args]
         if window is not None:
             call += ["--vars", json.dumps({"partition_start": str(window[0]), "partition_end": str(window[1])})]
         result = invoke_dbt(call, self._manifest)
@@ -166,12 +168,6 @@ class Warehouse:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def _answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
@@ -181,7 +177,7 @@ def _answers(port: int) -> bool:
 @pytest.fixture(scope="session")
 def warehouse_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The embedded Snowflake, started for these tests alone."""
-    state, port = tmp_path_factory.mktemp("snowflake"), _free_port()
+    state, port = tmp_path_factory.mktemp("snowflake"), free_ports(1)[0]
     environment = {
         **os.environ,
         "SNOWFLAKE_PASSWORD": "x",

@@ -133,9 +133,16 @@ def test_a_signal_ends_dagster_and_all_its_children(
 ) -> None:
     # Dagster would let it override the environment.
     (tmp_path / ".env").write_text("CHOSEN=other\n")
-    said.once("Ctrl-C", lambda: os.kill(os.getpid(), which))
     port = ui.choose_port(None)
     before = signal.getsignal(which)
+
+    def end() -> None:
+        # The page answers before the daemon, which nobody waits for, has told anything.
+        for name in PARTS:
+            found(variables, name)
+        os.kill(os.getpid(), which)
+
+    said.once("Ctrl-C", end)
 
     ui.serve(variables, port, said)
 
@@ -346,6 +353,15 @@ def test_a_part_that_ends_before_the_page_answers_is_an_error(
     monkeypatch.setattr(ui, "commands", lambda repository, folder, port: failing)
     with pytest.raises(StackError, match=r"the webserver of Dagster: it ended by itself with code 3.*doctor"):
         ui.serve(variables, 1, print)
+
+
+def test_the_ports_of_services_are_none_that_an_outgoing_connection_may_take() -> None:
+    ports = process.free_ports(200)
+
+    assert len(set(ports)) == 200
+    outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(outgoing.read_text().split()[0]) if outgoing.exists() else 49152
+    assert max(ports) < first
 
 
 def test_a_port_asked_for_and_taken_is_refused() -> None:
