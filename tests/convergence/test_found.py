@@ -5,6 +5,7 @@ They were found by the machine (machine.py) or told by users. A world is filled 
 
 from __future__ import annotations
 
+import pytest
 from world import World
 
 # What staging holds.
@@ -215,12 +216,14 @@ def test_one_order_that_breaks_a_rule_leaves_every_run_green(world: World) -> No
     world.rest()
 
 
+@pytest.mark.long
 def test_marts_forget_an_order_that_is_deleted(world: World) -> None:
     world.delete("orders", 2)
     world.materialize()
     world.rest()
 
 
+@pytest.mark.long
 def test_marts_forget_lines_that_are_deleted(world: World) -> None:
     world.delete("order_items", 1)
     world.delete("order_items", 2)
@@ -228,6 +231,7 @@ def test_marts_forget_lines_that_are_deleted(world: World) -> None:
     world.rest()
 
 
+@pytest.mark.long
 def test_a_date_whose_last_order_is_deleted_leaves_the_sales_overview(world: World) -> None:
     world.put("orders", 20, at="0 00:00", variant=1)
     world.redate("orders", 20, created="long ago")
@@ -244,6 +248,7 @@ def test_a_date_whose_last_order_is_dated_anew_leaves_the_sales_overview(world: 
     world.rest()
 
 
+@pytest.mark.long
 def test_a_signup_date_whose_last_customer_is_dated_anew_leaves_the_cohorts(world: World) -> None:
     world.put("users", 20, at="-1 00:00", variant=1)
     world.redate("users", 20, created="long ago")
@@ -252,16 +257,19 @@ def test_a_signup_date_whose_last_customer_is_dated_anew_leaves_the_cohorts(worl
     world.rest()
 
 
+@pytest.mark.long
 def test_a_deleted_customer_leaves_the_cohorts(world: World) -> None:
     world.delete("users", 2)
     world.rest()
 
 
+@pytest.mark.long
 def test_a_line_that_moves_to_another_order_corrects_both(world: World) -> None:
     world.set_column("order_items", 4, "order_id", 6, at="0 00:00")
     world.rest()
 
 
+@pytest.mark.long
 def test_orders_that_move_to_another_customer_correct_both_cohorts(world: World) -> None:
     world.set_column("orders", 4, "user_id", 3, at="0 00:00")
     world.set_column("orders", 5, "user_id", 3, at="0 00:00")

@@ -89,6 +89,7 @@ def test_a_fact_that_was_spoiled_comes_right_with_all_that_was_made_from_it_and_
     assert shop.ledger() == ledger
 
 
+@pytest.mark.long
 def test_tables_built_before_there_was_a_ledger_are_built_anew_whatever_day_is_asked_for(shop: Shop) -> None:
     before, ledger, database = shop.rows(), shop.ledger(), shop.warehouse.database
     shop.execute(f"drop table {database}.CORE.BUILT_PARTITIONS")
