@@ -144,9 +144,12 @@ def built(domain: str) -> Built:
     Raises ServiceError where the warehouse gives no answer.
     """
     session = _session(domain)
-    if not session.fetch(_LEDGER, ("BUILT_PARTITIONS",)).iat[0, 0]:
+    try:
+        found = session.fetch(_BUILT, ())
+    except ServiceError:
+        if session.fetch(_LEDGER, ("BUILT_PARTITIONS",)).iat[0, 0]:
+            raise
         return Built((), False)
-    found = session.fetch(_BUILT, ())
     at = {str(name): moment for name, moment in zip(found["model_name"], found["built_at"], strict=True)}
     return Built(
         tuple((name, pd.Timestamp(moment).to_pydatetime()) for name, moment in at.items() if not pd.isna(moment)),
