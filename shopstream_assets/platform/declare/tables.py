@@ -26,6 +26,7 @@ TypeName = Literal[
     "text[]",
     "boolean",
     "timestamptz",
+    "timestamp",
     "date",
     "uuid",
     "jsonb",
@@ -34,11 +35,20 @@ TypeName = Literal[
 
 @dataclass(frozen=True)
 class ColumnType:
-    """A type in the three systems a column passes through. Times are UTC with microseconds everywhere."""
+    """A type in the three systems a column passes through. Times are UTC with microseconds everywhere below Postgres.
+
+    `time_zone` is that of a `timestamp`, which Postgres keeps without one.
+    """
 
     name: TypeName
     precision: int | None = None
     scale: int | None = None
+    time_zone: str | None = None
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether its values are moments, so that each lies on one UTC day."""
+        return self.name in ("timestamptz", "timestamp")
 
     @property
     def postgres(self) -> str:
@@ -60,6 +70,7 @@ class ColumnType:
             "text[]": "array",
             "boolean": "boolean",
             "timestamptz": "timestamp_ntz(6)",
+            "timestamp": "timestamp_ntz(6)",
             "date": "date",
             "uuid": "varchar",
             "jsonb": "varchar",
@@ -83,6 +94,7 @@ class ColumnType:
             "text[]": pa.list_(pa.field("element", pa.string())),
             "boolean": pa.bool_(),
             "timestamptz": pa.timestamp("us", tz="UTC"),
+            "timestamp": pa.timestamp("us", tz="UTC"),
             "date": pa.date32(),
             "uuid": pa.string(),
             "jsonb": pa.string(),
@@ -110,9 +122,26 @@ def numeric(precision: int, scale: int) -> ColumnType:
     return ColumnType("numeric", precision, scale)
 
 
+def local_timestamp(time_zone: str) -> ColumnType:
+    """A `timestamp` without time zone that holds the local time of a zone ("UTC", "Europe/Berlin").
+
+    It travels as the moment that it stands for, by the rule of Postgres (`at time zone`): where clocks are put forward,
+    a time that no clock showed counts by the offset before, and where they are put back, one that clocks showed twice
+    is the later of the two. Raises ValueError for a zone that the IANA database does not name.
+    """
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"no time zone is called {time_zone!r}: name one as 'UTC' or 'Europe/Berlin'") from None
+    return ColumnType("timestamp", time_zone=time_zone)
+
+
 MONEY = numeric(12, 2)
-# Types whose values have no one text, or no order, on both sides: a key of them could not be compared.
-NO_KEY = (REAL, DOUBLE, TEXTS)
+# Types whose values have no one text, or no order, on both sides: a key of them could not be compared. Two local times
+# may be one moment.
+NO_KEY = ("real", "double precision", "text[]", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -149,9 +178,10 @@ class RowRule:
 class SourceTable:
     """A table of an operational Postgres database, and how it is to travel.
 
-    `cursor` is the timestamptz column whose UTC day is the row's partition: `updated_at`, or `occurred_at` where rows
-    are only ever appended. `freshness` is how old the newest change may be before the table counts as stale.
-    `max_loss` is the share of the table's rows that may be gone at once: an extraction that finds more deleted stops.
+    `cursor` is the column of moments (TIMESTAMP or `local_timestamp`) whose UTC day is the row's partition:
+    `updated_at`, or `occurred_at` where rows are only ever appended. `freshness` is how old the newest change may be
+    before the table counts as stale. `max_loss` is the share of the table's rows that may be gone at once: an
+    extraction that finds more deleted stops.
 
     `undeclared` is what becomes of columns that the source has and nobody declared: `carry` takes them along, typed by
     Postgres, and reports them; `ignore` leaves them out of lake and quarantine; `refuse` stops the table. To carry is
@@ -179,14 +209,16 @@ class SourceTable:
             if name not in names:
                 raise ValueError(f"table {self.name}: {name!r} is a key or cursor but not a declared column")
         for name in self.primary_key:
-            if self.column(name).type in NO_KEY:
+            if self.column(name).type.name in NO_KEY:
                 raise ValueError(f"table {self.name}: its key {name!r} cannot be a {self.column(name).type.postgres}")
         if len(set(names)) != len(names):
             raise ValueError(f"table {self.name}: a column is declared twice")
         if self.undeclared not in get_args(Undeclared):
             raise ValueError(f"table {self.name}: undeclared={self.undeclared!r} is none of {get_args(Undeclared)}")
-        if self.column(self.cursor).type != TIMESTAMP:
-            raise ValueError(f"table {self.name}: its cursor {self.cursor!r} must be a timestamptz")
+        if not self.column(self.cursor).type.is_moment:
+            raise ValueError(
+                f"table {self.name}: its cursor {self.cursor!r} must be a timestamptz, or a local_timestamp of a zone"
+            )
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError where there is none."""

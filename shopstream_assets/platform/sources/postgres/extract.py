@@ -32,6 +32,7 @@ from shopstream_assets.platform.declare.tables import (
     quoted,
 )
 from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.sources.postgres.cursor import compared, cursor_moment, day_of, moment, within
 from shopstream_assets.platform.sources.postgres.errors import hidden_rows, service_error, sqlstate
 from shopstream_assets.platform.sources.postgres.resource import batches
 
@@ -84,6 +85,7 @@ WIDENINGS: Mapping[str, tuple[str, ...]] = {
     "text[]": ("text[]", "character varying[]"),
     "boolean": ("boolean",),
     "timestamptz": ("timestamp with time zone",),
+    "timestamp": ("timestamp without time zone",),
     "date": ("date",),
     "uuid": ("uuid", "text", "character varying"),
     "jsonb": ("jsonb", "json"),
@@ -212,18 +214,6 @@ class Reading:
         return within(self.table, window)
 
 
-def within(table: SourceTable, window: Window) -> str:
-    """SQL condition on the table's cursor for the half-open window; without an end where that is open."""
-    cursor = quoted(table.cursor)
-    first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
-    return f"{cursor} >= {first}" + ("" if window.open_ended else f" and {cursor} < {end}")
-
-
-def day_of(table: SourceTable, window: Window) -> str:
-    """SQL for the partition of a row of the window: its UTC day, or the last day where it is dated later."""
-    return f"least(({quoted(table.cursor)} at time zone 'UTC')::date, date '{window.last}')"
-
-
 def catalogue(connection: Connection, schema: str, table: str) -> Catalogue | None:
     """A table with its columns in their order; None when there is no such table."""
     with connection.cursor() as cursor:
@@ -291,10 +281,7 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
             select.append(f"{_read('null', column.type, 'unknown')} as {quoted(column.name)}")
             continue
         if found.type not in WIDENINGS[column.type.name]:
-            raise SchemaMismatch(
-                f"column {column.name} is now {found.modifier}, declared {column.type.postgres}.",
-                "change the type back, or declare the new one and rebuild the table from its first partition.",
-            )
+            raise _mismatch(column, found)
         carried = column
         if grown := GROWN.get((column.type.name, found.type)):
             carried = replace(column, type=grown)
@@ -330,6 +317,16 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
         key_types=tuple(key_types[name] for name in table.primary_key),
         kept=tuple(kept),
     )
+
+
+def _mismatch(column: Column, found: SourceColumn) -> SchemaMismatch:
+    next_step = "change the type back, or declare the new one and rebuild the table from its first partition."
+    if found.type == "timestamp without time zone":
+        next_step = (
+            "declare it with the zone whose local time it holds, as local_timestamp('Europe/Berlin') or "
+            f"local_timestamp('UTC'); or {next_step}"
+        )
+    return SchemaMismatch(f"column {column.name} is now {found.modifier}, declared {column.type.postgres}.", next_step)
 
 
 def _require_grants(found: Catalogue, table: SourceTable, schema: str) -> None:
@@ -371,6 +368,8 @@ def _read(value: str, kind: ColumnType, found: str) -> str:
         # integers could overflow their type.
         exact = value if found == "numeric" else f"{value}::numeric"
         return f"({exact} * {10 ** (kind.scale or 0)})::int8"
+    if kind.name == "timestamp":
+        return moment(value if found != "unknown" else f"{value}::timestamp", kind)
     target = SENT_AS.get(kind.name)
     if target and found != target:
         return f"{value}::{target}"
@@ -389,8 +388,9 @@ def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tupl
         if found.modifier != kind.postgres and found.type == "numeric":
             in_range += f" and {name} = round({name}, {kind.scale})"
         yield f"{column.name} does not fit {kind.postgres}", f"({in_range}) is not false"
-    if kind.name in ("timestamptz", "date"):
-        yield f"{column.name} is not a time between the years 1 and 9999", f"({IN_RANGE.format(name)}) is not false"
+    if kind.is_moment or kind == DATE:
+        in_range = IN_RANGE.format(moment(name, kind))
+        yield f"{column.name} is not a time between the years 1 and 9999", f"({in_range}) is not false"
     if kind == TEXTS:
         # ADBC lays the dimensions of an array end to end, and reads none that begins at another place.
         listed = f"array_ndims({name}) = 1 and array_lower({name}, 1) = 1"
@@ -420,14 +420,14 @@ def fingerprints(connection: Connection, table: SourceTable, schema: str, window
 
     Rows dated in the future are counted on an open-ended window's last day, but are no news: `newest` leaves them out.
     """
-    cursor_column = quoted(table.cursor)
+    changed_at = cursor_moment(table)
     key = ", ".join(quoted(name) for name in (*table.primary_key, table.cursor))
     with connection.cursor() as cursor:
         cursor.execute(
             # A sum, since equal hashes cancel each other in an exclusive or.
             f"""
             select {day_of(table, window)}, count(*),
-                   max({cursor_column}) filter (where {cursor_column} <= now() + interval '{CLOCKS_DIFFER}'),
+                   max({changed_at}) filter (where {changed_at} <= now() + interval '{CLOCKS_DIFFER}'),
                    sum(hash_record_extended(row({key}, {_version(connection, table, schema)}), 0))::text
             from {quoted(schema)}.{quoted(table.name)} as t
             where {within(table, window)}
@@ -471,7 +471,7 @@ def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[p
                 f"where {reading.within(window)} and {reading.valid} "
                 # Named by the table: a name of the select list would hide the column. Rows of one moment come in any
                 # order here; sorting them by key in Postgres costs a fifth of the scan.
-                f"order by t.{quoted(reading.table.cursor)}"
+                f"order by {cursor_moment(reading.table, 't')}"
             )
         for batch in batches(cursor):
             if batch.num_rows:
@@ -512,7 +512,6 @@ def rejected(connection: Connection, reading: Reading, window: Window) -> Iterat
     cases = ", ".join(
         f"case when not ({sql}) then '{reason.replace(chr(39), chr(39) * 2)}' end" for reason, sql in reading.reasons
     )
-    cursor_column = f"t.{quoted(reading.table.cursor)}"
     with connection.cursor() as cursor:
         with _as_planned(reading):
             cursor.execute(
@@ -523,7 +522,7 @@ def rejected(connection: Connection, reading: Reading, window: Window) -> Iterat
                 f"translate((select to_json(kept.*)::text from (select {', '.join(reading.kept)}) as kept), "
                 f"e'\\n\\r', '  ') "
                 f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
-                f"order by {cursor_column}"
+                f"order by {cursor_moment(reading.table, 't')}"
             )
         for batch in batches(cursor):
             for row in batch.to_pylist():
@@ -564,7 +563,8 @@ def looked_up(connection: Connection, reading: Reading, keys: pa.Table, start: d
         f"{quoted(name)} {kind}" for name, kind in zip(reading.table.primary_key, reading.key_types, strict=True)
     )
     select = dict(zip((column.name for column in reading.columns), reading.select, strict=True))
-    travels = f"({reading.valid} and {quoted(reading.table.cursor)} >= timestamptz '{start} 00:00:00+00')"
+    started = compared(reading.table, ">=", f"timestamptz '{start} 00:00:00+00'")
+    travels = f"({reading.valid} and {started})"
     for first in range(0, len(keys), KEYS_PER_QUERY):
         wanted = json.dumps(keys.slice(first, KEYS_PER_QUERY).to_pylist(), default=str)
         found = (
