@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Snowflake's NUMBER has no more.
+MOST_DIGITS = 38
 Undeclared = Literal["carry", "ignore", "refuse"]
 TypeName = Literal[
     "bigint",
@@ -23,14 +25,26 @@ TypeName = Literal[
     "real",
     "double precision",
     "text",
-    "text[]",
     "boolean",
     "timestamptz",
     "timestamp",
     "date",
+    "time",
     "uuid",
     "jsonb",
+    "bytea",
+    "bigint[]",
+    "integer[]",
+    "smallint[]",
+    "text[]",
+    "boolean[]",
+    "uuid[]",
 ]
+
+
+# Types whose values have no one text, or no order, on both sides: a key of them could not be compared. Two local times
+# may be one moment.
+NO_KEY = ("real", "double precision", "timestamp", "time", "bytea")
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,16 @@ class ColumnType:
     precision: int | None = None
     scale: int | None = None
     time_zone: str | None = None
+
+    @property
+    def element(self) -> ColumnType | None:
+        """The type of an array's elements; None of any other type."""
+        return ColumnType(self.name.removesuffix("[]")) if self.name.endswith("[]") else None  # type: ignore[arg-type]
+
+    @property
+    def is_key(self) -> bool:
+        """Whether a column of it may be of a key."""
+        return self.name not in NO_KEY and not self.element
 
     @property
     def is_moment(self) -> bool:
@@ -60,6 +84,8 @@ class ColumnType:
         """As written in Snowflake DDL. Timestamps carry no zone there: every session and every value is UTC."""
         if self.name == "numeric":
             return f"number({self.precision},{self.scale})"
+        if self.element:
+            return "array"
         return {
             "bigint": "number(38,0)",
             "integer": "number(38,0)",
@@ -67,13 +93,14 @@ class ColumnType:
             "real": "float",
             "double precision": "float",
             "text": "varchar",
-            "text[]": "array",
             "boolean": "boolean",
             "timestamptz": "timestamp_ntz(6)",
             "timestamp": "timestamp_ntz(6)",
             "date": "date",
+            "time": "time(6)",
             "uuid": "varchar",
             "jsonb": "varchar",
+            "bytea": "binary",
         }[self.name]
 
     @property
@@ -83,6 +110,9 @@ class ColumnType:
 
         if self.name == "numeric":
             return pa.decimal128(self.precision, self.scale)
+        if self.element:
+            # The name that Parquet's specification has for an element of a list.
+            return pa.list_(pa.field("element", self.element.arrow))
         return {
             "bigint": pa.int64(),
             "integer": pa.int32(),
@@ -90,14 +120,14 @@ class ColumnType:
             "real": pa.float32(),
             "double precision": pa.float64(),
             "text": pa.string(),
-            # The name that Parquet's specification has for an element of a list.
-            "text[]": pa.list_(pa.field("element", pa.string())),
             "boolean": pa.bool_(),
             "timestamptz": pa.timestamp("us", tz="UTC"),
             "timestamp": pa.timestamp("us", tz="UTC"),
             "date": pa.date32(),
+            "time": pa.time64("us"),
             "uuid": pa.string(),
             "jsonb": pa.string(),
+            "bytea": pa.binary(),
         }[self.name]
 
 
@@ -107,19 +137,41 @@ SMALLINT = ColumnType("smallint")
 REAL = ColumnType("real")
 DOUBLE = ColumnType("double precision")
 TEXT = ColumnType("text")
-TEXTS = ColumnType("text[]")
 BOOLEAN = ColumnType("boolean")
 TIMESTAMP = ColumnType("timestamptz")
 DATE = ColumnType("date")
+TIME = ColumnType("time")
 UUID = ColumnType("uuid")
 JSON = ColumnType("jsonb")
+BYTES = ColumnType("bytea")
 
 
 def numeric(precision: int, scale: int) -> ColumnType:
-    """An exact decimal of at most 18 digits, `scale` of them after the point."""
-    if not 0 <= scale <= precision <= 18:
-        raise ValueError(f"numeric({precision},{scale}): the platform carries decimals of at most 18 digits exactly")
+    """An exact decimal of at most 38 digits, `scale` of them after the point.
+
+    Raises ValueError where Snowflake has no such type.
+    """
+    if not (0 <= scale <= precision <= MOST_DIGITS and precision):
+        raise ValueError(
+            f"numeric({precision},{scale}): decimals travel exactly with 1 to {MOST_DIGITS} digits, up to all of them "
+            "after the point; what is wider, or has no precision, can be declared as TEXT"
+        )
     return ColumnType("numeric", precision, scale)
+
+
+def array_of(element: ColumnType) -> ColumnType:
+    """A list: an array of one dimension.
+
+    Its elements are whole numbers, booleans, UUIDs, or TEXT, as which elements of any other type travel. Raises
+    ValueError for others.
+    """
+    name = f"{element.name}[]"
+    if name not in get_args(TypeName):
+        raise ValueError(f"array_of({element.postgres}): declare it as TEXTS, each element as Postgres writes it")
+    return ColumnType(name)  # type: ignore[arg-type]
+
+
+TEXTS = array_of(TEXT)
 
 
 def local_timestamp(time_zone: str) -> ColumnType:
@@ -139,9 +191,6 @@ def local_timestamp(time_zone: str) -> ColumnType:
 
 
 MONEY = numeric(12, 2)
-# Types whose values have no one text, or no order, on both sides: a key of them could not be compared. Two local times
-# may be one moment.
-NO_KEY = ("real", "double precision", "text[]", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -209,7 +258,7 @@ class SourceTable:
             if name not in names:
                 raise ValueError(f"table {self.name}: {name!r} is a key or cursor but not a declared column")
         for name in self.primary_key:
-            if self.column(name).type.name in NO_KEY:
+            if not self.column(name).type.is_key:
                 raise ValueError(f"table {self.name}: its key {name!r} cannot be a {self.column(name).type.postgres}")
         if len(set(names)) != len(names):
             raise ValueError(f"table {self.name}: a column is declared twice")

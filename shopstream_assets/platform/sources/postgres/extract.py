@@ -45,8 +45,11 @@ BATCH_BYTES = 2 * 1024 * 1024
 KEYS_PER_QUERY = 20_000
 # A row may be dated a little ahead of the server's clock by another machine's.
 CLOCKS_DIFFER = "5 minutes"
-# Snowflake's VARCHAR holds 16 MB.
+# Snowflake's VARCHAR holds 16 MB, its BINARY half of that.
 TEXT_BYTES = 16 * 1024 * 1024
+BINARY_BYTES = TEXT_BYTES // 2
+# Decimals of so many digits travel as the integer of their smallest unit, wider ones as text.
+INTEGER_DIGITS = 18
 
 # Said of every column that holds days or times, the cursor among them.
 IN_RANGE = "{0} >= '0001-01-01' and {0} < '10000-01-01'"
@@ -65,6 +68,9 @@ SENT_AS: Mapping[str, str] = {
     "uuid": "text",
     "jsonb": "text",
     "text[]": "text[]",
+    "uuid[]": "text[]",
+    "bigint[]": "bigint[]",
+    "integer[]": "integer[]",
     "smallint": "smallint",
     "integer": "integer",
     "bigint": "bigint",
@@ -81,15 +87,25 @@ WIDENINGS: Mapping[str, tuple[str, ...]] = {
     "numeric": ("numeric", "bigint", "integer", "smallint"),
     "real": ("real",),
     "double precision": ("double precision", "real"),
-    "text": ("text", "character varying", "character", "citext", "uuid", "name", "enum"),
-    "text[]": ("text[]", "character varying[]"),
+    # And whatever has no type of its own, see `_takes`.
+    "text": ("text", "character varying", "character", "citext", "uuid", "name", "enum", "numeric"),
+    "text[]": ("text[]", "character varying[]", "uuid[]"),
     "boolean": ("boolean",),
     "timestamptz": ("timestamp with time zone",),
     "timestamp": ("timestamp without time zone",),
     "date": ("date",),
+    "time": ("time without time zone",),
     "uuid": ("uuid", "text", "character varying"),
     "jsonb": ("jsonb", "json"),
+    "bytea": ("bytea",),
+    "bigint[]": ("bigint[]", "integer[]", "smallint[]"),
+    "integer[]": ("integer[]", "smallint[]"),
+    "smallint[]": ("smallint[]",),
+    "boolean[]": ("boolean[]",),
+    "uuid[]": ("uuid[]", "text[]", "character varying[]"),
 }
+# Types that are declared as what they are: a column that comes to be one of them is no longer the text it was.
+OF_THEIR_OWN = frozenset(found for kind in WIDENINGS.values() for found in kind)
 # Whole numbers that have outgrown their declaration travel in the type that they have now.
 GROWN: Mapping[tuple[str, str], ColumnType] = {
     ("smallint", "integer"): INTEGER,
@@ -117,7 +133,8 @@ class SchemaMismatch(Problem):
 class SourceColumn:
     """A column as the catalogue of Postgres has it.
 
-    `type` is without its modifier, as "numeric"; `long` is whether the table may hold a value of over TEXT_BYTES;
+    `type` is without its modifier, as "numeric", and of a domain that which it is made of; `modifier` has it, as
+    "numeric(12,2)"; `long` is whether the table may hold a value of over TEXT_BYTES;
     `readable` is whether this role may read the column.
     """
 
@@ -214,6 +231,19 @@ class Reading:
         return within(self.table, window)
 
 
+# The type that a domain is made of, and its modifier; of any other type itself. `a` is the row of pg_attribute.
+BASE_TYPE = """
+with recursive made_of as (
+    select a.atttypid as type, a.atttypmod as modifier
+    union all
+    select d.typbasetype, case when m.modifier = -1 then d.typtypmod else m.modifier end
+    from made_of as m join pg_type as d on d.oid = m.type
+    where d.typtype = 'd'
+)
+select m.type, m.modifier from made_of as m join pg_type as b on b.oid = m.type where b.typtype <> 'd'
+"""
+
+
 def catalogue(connection: Connection, schema: str, table: str) -> Catalogue | None:
     """A table with its columns in their order; None when there is no such table."""
     with connection.cursor() as cursor:
@@ -225,12 +255,13 @@ def catalogue(connection: Connection, schema: str, table: str) -> Catalogue | No
                    has_schema_privilege(n.oid, 'usage'),
                    a.attname::text,
                    case when t.typtype = 'e' then 'enum' when t.typname = 'citext' then 'citext'
-                        else format_type(a.atttypid, null) end,
-                   format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                        else format_type(t.oid, null) end,
+                   format_type(t.oid, base.modifier), a.attnotnull,
                    c.relkind not in ('r', 'm') or coalesce(pg_relation_size(c.reltoastrelid), 0) > {TEXT_BYTES // 256},
                    has_column_privilege(c.oid, a.attnum, 'select')
             from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
-            join pg_type t on t.oid = a.atttypid join pg_database d on d.datname = current_database()
+            cross join lateral ({BASE_TYPE}) as base
+            join pg_type t on t.oid = base.type join pg_database d on d.datname = current_database()
             where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
               and a.attnum > 0 and not a.attisdropped
             order by a.attnum
@@ -280,7 +311,7 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
             columns.append(replace(column, nullable=True))
             select.append(f"{_read('null', column.type, 'unknown')} as {quoted(column.name)}")
             continue
-        if found.type not in WIDENINGS[column.type.name]:
+        if not _takes(column.type, found.type):
             raise _mismatch(column, found)
         carried = column
         if grown := GROWN.get((column.type.name, found.type)):
@@ -317,6 +348,16 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
         key_types=tuple(key_types[name] for name in table.primary_key),
         kept=tuple(kept),
     )
+
+
+def _takes(kind: ColumnType, found: str) -> bool:
+    """Whether a declared type holds the values of the one that was found: as text, all that have no type of their own.
+
+    So an interval, an address, a range, a composite type; and an array of dates.
+    """
+    if found in WIDENINGS[kind.name]:
+        return True
+    return found not in OF_THEIR_OWN and (kind == TEXTS if found.endswith("[]") else kind == TEXT)
 
 
 def _mismatch(column: Column, found: SourceColumn) -> SchemaMismatch:
@@ -363,6 +404,8 @@ def _kept(column: Column, any_byte: bool, *, masked: bool) -> str:
 
 def _read(value: str, kind: ColumnType, found: str) -> str:
     """SQL that hands a value over in a type that ADBC carries exactly."""
+    if kind.name == "numeric" and _is_wide(kind):
+        return f"{value}::{kind.postgres}::text"
     if kind.name == "numeric":
         # ADBC has no exact numeric: the value travels as an integer of its smallest unit, see `_exact`. The product of
         # integers could overflow their type.
@@ -391,15 +434,20 @@ def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tupl
     if kind.is_moment or kind == DATE:
         in_range = IN_RANGE.format(moment(name, kind))
         yield f"{column.name} is not a time between the years 1 and 9999", f"({in_range}) is not false"
-    if kind == TEXTS:
+    if kind.name == "time":
+        yield f"{column.name} is 24:00, which is no time of a day", f"({name} < '24:00') is not false"
+    if kind.name == "bytea":
+        fits = f"octet_length({name}) <= {BINARY_BYTES}"
+        yield f"{column.name} is longer than {BINARY_BYTES} bytes", f"({fits}) is not false"
+    if kind.element:
         # ADBC lays the dimensions of an array end to end, and reads none that begins at another place.
         listed = f"array_ndims({name}) = 1 and array_lower({name}, 1) = 1"
         yield f"{column.name} is no plain list: an array of one dimension, numbered from 1", f"({listed}) is not false"
     if any_byte and kind in SPELLED:
         yield f"{column.name} is not UTF-8", f"({name}::text ~ {UTF8}) is not false"
-    if found.long and kind in (TEXT, JSON, TEXTS):
+    if found.long and (kind in (TEXT, JSON) or kind.element):
         # Snowflake holds an array as JSON.
-        text = f"to_json({name})::text" if kind == TEXTS else f"{name}::text"
+        text = f"to_json({name})::text" if kind.element else f"{name}::text"
         # Turning every json into text twice would cost more than reading its size.
         fits = f"pg_column_size({name}) < 8192 or octet_length({text}) <= {TEXT_BYTES}"
         yield f"{column.name} is longer than {TEXT_BYTES} bytes", f"({fits}) is not false"
@@ -408,6 +456,11 @@ def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tupl
         yield f"{column.name} is not one of {', '.join(column.values)}", f"({name}::text in ({accepted})) is not false"
     if column.minimum is not None:
         yield f"{column.name} is below {column.minimum}", f"({name} >= {column.minimum}) is not false"
+
+
+def _is_wide(kind: ColumnType) -> bool:
+    """Whether a decimal of the type may have more digits than an integer of 64 bits."""
+    return (kind.precision or 0) > INTEGER_DIGITS
 
 
 def _bounded(column: Column) -> bool:
@@ -495,10 +548,10 @@ def carried_schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 
 def _exact(values: pa.Array, kind: ColumnType) -> pa.Array:
-    """The column in its declared type; a decimal arrives as an integer of its smallest unit."""
+    """The column in its declared type; a decimal arrives as an integer of its smallest unit, a wide one as text."""
     import pyarrow as pa
 
-    if kind.name == "numeric":
+    if kind.name == "numeric" and not _is_wide(kind):
         return values.cast(pa.decimal128(19, 0)).view(kind.arrow)
     return values if values.type == kind.arrow else values.cast(kind.arrow)
 
