@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -31,11 +31,13 @@ from shopstream_assets.platform.declare.tables import (
     ColumnType,
     SourceTable,
     array_of,
+    arrow_schema,
     numeric,
 )
 from shopstream_assets.platform.refresh.changes import TableMemory, differing_days
 from shopstream_assets.platform.refresh.reconcile import reconcile
 from shopstream_assets.platform.sources.postgres.kept_connection import open_connection
+from shopstream_assets.platform.sources.postgres.play import play
 from shopstream_assets.platform.staging.integrity import changed
 from shopstream_assets.platform.staging.verification import staging_differences
 
@@ -408,6 +410,55 @@ def test_an_enum_and_a_domain_can_be_a_key(services: Services, kind: str, litera
     spoiled.run(f"delete from {{t}} where note = '{literals[0]}'")
     assert spoiled.stage().deleted == 1
     check(spoiled, {(literals[1],): literals[1]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("inet", "10.0.0.1/32"), ("char(9)", "ab"), ("numeric", "1.10"), ("interval", "1 mon"), ("{s}.letter", "a")],
+)
+def test_a_key_that_is_carried_as_its_text_is_marked_when_its_row_comes_to_break_a_rule(
+    services: Services, kind: str, key: str
+) -> None:
+    code, strict = Column("code", TEXT, "Key."), Column("note", TEXT, "Note.", values=("good",))
+    spoiled = Spoiled(services, table("keyed", code, strict, primary_key=("code",)))
+    schema = f'"{services.source.schema_name}"'
+    spoiled.run(
+        f"create type {schema}.letter as enum ('a', 'b')",
+        f"create table {{t}} (id bigint, code {kind.replace('{s}', schema)} primary key, note text, "
+        "updated_at timestamptz)",
+    )
+    spoiled.insert(id=1, code=key, note="good").stage()
+    check(spoiled, {(key,): "good"})
+    spoiled.run("update {t} set note = 'bad'")
+    manifest = spoiled.stage()
+    assert (manifest.quarantined_rows, manifest.marked) == (1, 1)
+    check(spoiled, {})
+    with services.warehouse.connection("REPORTING_WH") as session, session.cursor() as cursor:
+        cursor.execute(f"select distinct code from {services.warehouse.database}.STAGING.STG_KEYED")
+        assert cursor.fetchall() == [(key,)]
+
+
+def test_a_simulated_source_is_played_in_every_type(services: Services) -> None:
+    now = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+    values: dict[str, object] = {
+        "id": 1, "clock": dt.time(1, 2, 3, 4), "bytes": b"\x00\xff", "wide": Decimal(f"{NINES[:28]}.5"),
+        "numbers": [1, None], "ids": [str(ONE), None], "words": ["a", "{b}", None], "is_on": [True, False],
+        "updated_at": now,
+    }  # fmt: skip
+    kinds = [TIME, BYTES, numeric(38, 10), array_of(BIGINT), array_of(UUID), TEXTS, array_of(BOOLEAN)]
+    names = [name for name in values if name not in ("id", "updated_at")]
+    played = table("played", *(Column(name, kind, name) for name, kind in zip(names, kinds, strict=True)))
+
+    class Simulator:
+        def batches(self, name: str, first: dt.date, end: dt.date) -> Iterator[pa.RecordBatch]:
+            yield pa.RecordBatch.from_pylist([values], schema=arrow_schema(played))
+
+    with services.source.transaction() as connection:
+        play(connection, Simulator(), played, services.source.schema_name, FIRST, FIRST + ONE_DAY)
+    spoiled = Spoiled(services, played)
+    [item] = spoiled.extract()[FIRST].objects
+    [row] = pq.read_table(pa.BufferReader(services.store.get(item.key))).to_pylist()
+    assert {name: row[name] for name in values} == values
 
 
 @pytest.mark.parametrize("kind", [TIME, BYTES, array_of(UUID)])
