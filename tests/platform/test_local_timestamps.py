@@ -26,6 +26,7 @@ from shopstream_assets.platform.declare.tables import (
     local_timestamp,
     postgres_ddl,
 )
+from shopstream_assets.platform.present.table_assets import column_schema
 from shopstream_assets.platform.refresh.changes import TableMemory, differing_days, probe
 from shopstream_assets.platform.refresh.reconcile import reconcile
 from shopstream_assets.platform.sources.postgres.checks import newest_change, unpartitioned
@@ -326,6 +327,11 @@ def test_a_zone_that_nobody_knows_is_refused(zone: str) -> None:
 def test_a_local_time_is_no_key_since_two_may_be_one_moment() -> None:
     with pytest.raises(ValueError, match="table visits: its key 'left_at' cannot be a timestamp"):
         replace(visits(), primary_key=("id", "left_at"))
+
+
+def test_the_page_of_the_source_says_the_zone_and_those_of_the_layers_below_none() -> None:
+    shown = [column_schema(visits(), layer).columns[-1].type for layer in ("postgres", "lake", "staging")]
+    assert shown == ["timestamp (Europe/Berlin)", "timestamp_ntz(6)", "timestamp_ntz(6)"]
 
 
 def test_a_simulated_source_is_played_in_local_time(services: Services) -> None:

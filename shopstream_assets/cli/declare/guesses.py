@@ -274,6 +274,8 @@ def _key(guess: Guess, columns: Mapping[str, Column]) -> tuple[str, ...]:
     """The primary key, or what may serve as one; () where nothing may."""
     found = guess.found
     not_null = {column.name for column in found.columns if column.read.not_null}
+    # The others have no constraints to go by.
+    is_table = found.kind in ("table", "partitioned table")
 
     def serves(key: Sequence[str]) -> bool:
         return bool(key) and all(name in columns and columns[name].type.is_key for name in key)
@@ -281,7 +283,7 @@ def _key(guess: Guess, columns: Mapping[str, Column]) -> tuple[str, ...]:
     if serves(found.primary_key):
         return found.primary_key
     for unique in found.unique:
-        if unique != found.primary_key and serves(unique) and (set(unique) <= not_null or found.kind != "table"):
+        if unique != found.primary_key and serves(unique) and (set(unique) <= not_null or not is_table):
             guess.remarks.append(f"Its key is that of a unique index: {', '.join(unique)}.")
             return unique
     part = tuple(name for name in found.primary_key if serves([name]))
@@ -292,7 +294,7 @@ def _key(guess: Guess, columns: Mapping[str, Column]) -> tuple[str, ...]:
             "The daily check keys_unique_and_not_null says whether it does."
         )
         return part
-    if found.kind != "table" and not found.primary_key and serves(["id"]):
+    if not is_table and serves(["id"]):
         guess.remarks.append(
             f"A {found.kind} without a key: id is one by its name. The daily check keys_unique_and_not_null says "
             "whether it is."
