@@ -290,6 +290,34 @@ def accept(name: str, tables: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("url", metavar="POSTGRES_URL")
+@click.option("--schema", default="public", show_default=True, help="Schema that holds the tables.")
+@click.option(
+    "--table", "tables", multiple=True, metavar="NAME", help="A table or view; again for more. [default: all]"
+)
+@click.option("--time-zone", metavar="ZONE", help="Whose local time a timestamp without time zone holds: UTC.")
+@click.option("--owner", default="team:data", show_default=True, help="Owner of the tables: team:<name>, or an e-mail.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write. [default: stdout]")
+def declare(
+    url: str, schema: str, tables: tuple[str, ...], time_zone: str | None, owner: str, output: Path | None
+) -> None:
+    """Write the Python declaration of tables that exist in the database at POSTGRES_URL.
+
+    What can be read of them is declared, and what cannot be is guessed: comments say what was guessed, what to see to
+    before the first load, and why a table is left out. Only looks. The password is better left to PGPASSWORD or
+    ~/.pgpass than to the shell's history; it is never written.
+    """
+    from shopstream_assets.cli.declare.command import declared
+    from shopstream_assets.platform.errors import Problem
+
+    with _plain_errors(Problem):
+        text, told = declared(url, schema, tables, owner, time_zone, output)
+    if output is None:
+        click.echo(text, nl=False)
+    _say(told)
+
+
+@main.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1, naming each file that differs.")
 def generate(check: bool) -> None:
     """Write the files that follow from the installed domains.

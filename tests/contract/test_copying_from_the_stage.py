@@ -224,6 +224,31 @@ def test_a_list_of_a_file_becomes_an_array_of_its_elements(account: Account, lak
     ]
 
 
+def test_bytes_times_of_day_wide_decimals_and_lists_of_numbers_arrive_as_they_were(
+    account: Account, lake: str, run: Run
+) -> None:
+    wide = Decimal("-1234567890123456789012345678.0123456789")
+    rows = {
+        "id": pa.array([1, 2, 3], pa.int64()),
+        # No UTF-8.
+        "content": pa.array([b"\x00\xff\x80\xc3(", b"", None], pa.binary()),
+        "clock": pa.array([dt.time(23, 59, 59, 999999), dt.time(), None], pa.time64("us")),
+        "wide": pa.array([wide, Decimal("0.0000000001"), None], pa.decimal128(38, 10)),
+        "numbers": pa.array([[1, None, -(2**63)], [], None], pa.list_(pa.field("element", pa.int64()))),
+    }
+    account.put(f"{lake}/kinds/a.parquet", pa.table(rows))
+    run("create table kinds (id number(38,0), content binary, clock time(6), wide number(38,10), numbers array)")
+    run(
+        "copy into kinds from @lake/kinds/ file_format = (type = parquet use_logical_type = true "
+        "binary_as_text = false) match_by_column_name = case_insensitive"
+    )
+    found = run("select content, clock, wide, numbers from kinds order by id")
+    assert [
+        (content if content is None else bytes(content), clock, number, numbers and json.loads(numbers))
+        for content, clock, number, numbers in found
+    ] == list(zip(*(rows[name].to_pylist() for name in ("content", "clock", "wide", "numbers")), strict=True))
+
+
 def test_file_names_with_odd_characters_load(account: Account, lake: str, run: Run) -> None:
     name = "dt=2026-01-01/it's [1] {a} 100%.parquet"
     account.put(f"{lake}/odd/{name}", orders(1, 1))

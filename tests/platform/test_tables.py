@@ -2,11 +2,15 @@ import pytest
 
 from shopstream_assets.platform.declare.tables import (
     BIGINT,
+    DATE,
     MONEY,
     TEXT,
+    TEXTS,
     TIMESTAMP,
     Column,
+    ColumnType,
     SourceTable,
+    array_of,
     numeric,
     postgres_ddl,
 )
@@ -35,8 +39,15 @@ def test_a_cursor_that_is_no_timestamp_is_refused() -> None:
 
 
 def test_a_decimal_too_wide_to_travel_exactly_is_refused() -> None:
-    with pytest.raises(ValueError, match="at most 18 digits exactly"):
-        numeric(19, 2)
+    for precision, scale in ((39, 2), (0, 0), (5, 6), (5, -2)):
+        with pytest.raises(ValueError, match=f"numeric\\({precision},{scale}\\): .* can be declared as TEXT"):
+            numeric(precision, scale)
+
+
+@pytest.mark.parametrize("element", [MONEY, TIMESTAMP, DATE, TEXTS])
+def test_an_array_of_what_has_no_list_is_refused_with_what_to_declare(element: ColumnType) -> None:
+    with pytest.raises(ValueError, match="declare it as TEXTS, each element as Postgres writes it"):
+        array_of(element)
 
 
 def test_identifiers_are_quoted_in_the_ddl() -> None:

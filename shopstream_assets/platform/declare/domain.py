@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[3]
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+# A table whose assets Dagster can name: steps are called after them.
+TABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,14 @@ class Domain:
         names = [table.name for table in self.tables]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"domain {self.name}: declared twice: {', '.join(repeated)}")
+        if odd := [name for name in names if not TABLE_NAME.fullmatch(name)]:
+            raise ValueError(
+                f"domain {self.name}: assets are named after tables, by letters, digits and underscores: "
+                f"{', '.join(map(repr, odd))} cannot be; declare a view of another name that selects from it"
+            )
+        staged = [table.staging_table for table in self.tables]
+        if repeated := sorted({name for name in staged if staged.count(name) > 1}):
+            raise ValueError(f"domain {self.name}: two tables would be {', '.join(repeated)} in staging")
         capitals = self.name.upper()
         prefix = self.prefix or capitals
         package = self.package or f"shopstream_assets.domains.{self.name}"

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Snowflake's NUMBER has no more.
+MOST_DIGITS = 38
 Undeclared = Literal["carry", "ignore", "refuse"]
 TypeName = Literal[
     "bigint",
@@ -23,22 +25,54 @@ TypeName = Literal[
     "real",
     "double precision",
     "text",
-    "text[]",
     "boolean",
     "timestamptz",
+    "timestamp",
     "date",
+    "time",
     "uuid",
     "jsonb",
+    "bytea",
+    "bigint[]",
+    "integer[]",
+    "smallint[]",
+    "text[]",
+    "boolean[]",
+    "uuid[]",
 ]
+
+
+# Types whose values have no one text, or no order, on both sides: a key of them could not be compared. Two local times
+# may be one moment.
+NO_KEY = ("real", "double precision", "timestamp", "time", "bytea")
 
 
 @dataclass(frozen=True)
 class ColumnType:
-    """A type in the three systems a column passes through. Times are UTC with microseconds everywhere."""
+    """A type in the three systems a column passes through. Times are UTC with microseconds everywhere below Postgres.
+
+    `time_zone` is that of a `timestamp`, which Postgres keeps without one.
+    """
 
     name: TypeName
     precision: int | None = None
     scale: int | None = None
+    time_zone: str | None = None
+
+    @property
+    def element(self) -> ColumnType | None:
+        """The type of an array's elements; None of any other type."""
+        return ColumnType(self.name.removesuffix("[]")) if self.name.endswith("[]") else None  # type: ignore[arg-type]
+
+    @property
+    def is_key(self) -> bool:
+        """Whether a column of it may be of a key."""
+        return self.name not in NO_KEY and not self.element
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether its values are moments, so that each lies on one UTC day."""
+        return self.name in ("timestamptz", "timestamp")
 
     @property
     def postgres(self) -> str:
@@ -50,6 +84,8 @@ class ColumnType:
         """As written in Snowflake DDL. Timestamps carry no zone there: every session and every value is UTC."""
         if self.name == "numeric":
             return f"number({self.precision},{self.scale})"
+        if self.element:
+            return "array"
         return {
             "bigint": "number(38,0)",
             "integer": "number(38,0)",
@@ -57,12 +93,14 @@ class ColumnType:
             "real": "float",
             "double precision": "float",
             "text": "varchar",
-            "text[]": "array",
             "boolean": "boolean",
             "timestamptz": "timestamp_ntz(6)",
+            "timestamp": "timestamp_ntz(6)",
             "date": "date",
+            "time": "time(6)",
             "uuid": "varchar",
             "jsonb": "varchar",
+            "bytea": "binary",
         }[self.name]
 
     @property
@@ -72,6 +110,9 @@ class ColumnType:
 
         if self.name == "numeric":
             return pa.decimal128(self.precision, self.scale)
+        if self.element:
+            # The name that Parquet's specification has for an element of a list.
+            return pa.list_(pa.field("element", self.element.arrow))
         return {
             "bigint": pa.int64(),
             "integer": pa.int32(),
@@ -79,13 +120,14 @@ class ColumnType:
             "real": pa.float32(),
             "double precision": pa.float64(),
             "text": pa.string(),
-            # The name that Parquet's specification has for an element of a list.
-            "text[]": pa.list_(pa.field("element", pa.string())),
             "boolean": pa.bool_(),
             "timestamptz": pa.timestamp("us", tz="UTC"),
+            "timestamp": pa.timestamp("us", tz="UTC"),
             "date": pa.date32(),
+            "time": pa.time64("us"),
             "uuid": pa.string(),
             "jsonb": pa.string(),
+            "bytea": pa.binary(),
         }[self.name]
 
 
@@ -95,24 +137,60 @@ SMALLINT = ColumnType("smallint")
 REAL = ColumnType("real")
 DOUBLE = ColumnType("double precision")
 TEXT = ColumnType("text")
-TEXTS = ColumnType("text[]")
 BOOLEAN = ColumnType("boolean")
 TIMESTAMP = ColumnType("timestamptz")
 DATE = ColumnType("date")
+TIME = ColumnType("time")
 UUID = ColumnType("uuid")
 JSON = ColumnType("jsonb")
+BYTES = ColumnType("bytea")
 
 
 def numeric(precision: int, scale: int) -> ColumnType:
-    """An exact decimal of at most 18 digits, `scale` of them after the point."""
-    if not 0 <= scale <= precision <= 18:
-        raise ValueError(f"numeric({precision},{scale}): the platform carries decimals of at most 18 digits exactly")
+    """An exact decimal of at most 38 digits, `scale` of them after the point.
+
+    Raises ValueError where Snowflake has no such type.
+    """
+    if not (0 <= scale <= precision <= MOST_DIGITS and precision):
+        raise ValueError(
+            f"numeric({precision},{scale}): decimals travel exactly with 1 to {MOST_DIGITS} digits, up to all of them "
+            "after the point; what is wider, or has no precision, can be declared as TEXT"
+        )
     return ColumnType("numeric", precision, scale)
 
 
+def array_of(element: ColumnType) -> ColumnType:
+    """A list: an array of one dimension.
+
+    Its elements are whole numbers, booleans, UUIDs, or TEXT, as which elements of any other type travel. Raises
+    ValueError for others.
+    """
+    name = f"{element.name}[]"
+    if name not in get_args(TypeName):
+        raise ValueError(f"array_of({element.postgres}): declare it as TEXTS, each element as Postgres writes it")
+    return ColumnType(name)  # type: ignore[arg-type]
+
+
+TEXTS = array_of(TEXT)
+
+
+def local_timestamp(time_zone: str) -> ColumnType:
+    """A `timestamp` without time zone that holds the local time of a zone ("UTC", "Europe/Berlin").
+
+    It travels as the moment that it stands for, by the rule of Postgres (`at time zone`): where clocks are put forward,
+    a time that no clock showed counts by the offset before, and where they are put back, one that clocks showed twice
+    is the later of the two. Raises ValueError for a zone that the IANA database does not name.
+    """
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"no time zone is called {time_zone!r}: name one as 'UTC' or 'Europe/Berlin'") from None
+    return ColumnType("timestamp", time_zone=time_zone)
+
+
 MONEY = numeric(12, 2)
-# Types whose values have no one text, or no order, on both sides: a key of them could not be compared.
-NO_KEY = (REAL, DOUBLE, TEXTS)
 
 
 @dataclass(frozen=True)
@@ -149,9 +227,10 @@ class RowRule:
 class SourceTable:
     """A table of an operational Postgres database, and how it is to travel.
 
-    `cursor` is the timestamptz column whose UTC day is the row's partition: `updated_at`, or `occurred_at` where rows
-    are only ever appended. `freshness` is how old the newest change may be before the table counts as stale.
-    `max_loss` is the share of the table's rows that may be gone at once: an extraction that finds more deleted stops.
+    `cursor` is the column of moments (TIMESTAMP or `local_timestamp`) whose UTC day is the row's partition:
+    `updated_at`, or `occurred_at` where rows are only ever appended. `freshness` is how old the newest change may be
+    before the table counts as stale. `max_loss` is the share of the table's rows that may be gone at once: an
+    extraction that finds more deleted stops.
 
     `undeclared` is what becomes of columns that the source has and nobody declared: `carry` takes them along, typed by
     Postgres, and reports them; `ignore` leaves them out of lake and quarantine; `refuse` stops the table. To carry is
@@ -179,14 +258,16 @@ class SourceTable:
             if name not in names:
                 raise ValueError(f"table {self.name}: {name!r} is a key or cursor but not a declared column")
         for name in self.primary_key:
-            if self.column(name).type in NO_KEY:
+            if not self.column(name).type.is_key:
                 raise ValueError(f"table {self.name}: its key {name!r} cannot be a {self.column(name).type.postgres}")
         if len(set(names)) != len(names):
             raise ValueError(f"table {self.name}: a column is declared twice")
         if self.undeclared not in get_args(Undeclared):
             raise ValueError(f"table {self.name}: undeclared={self.undeclared!r} is none of {get_args(Undeclared)}")
-        if self.column(self.cursor).type != TIMESTAMP:
-            raise ValueError(f"table {self.name}: its cursor {self.cursor!r} must be a timestamptz")
+        if not self.column(self.cursor).type.is_moment:
+            raise ValueError(
+                f"table {self.name}: its cursor {self.cursor!r} must be a timestamptz, or a local_timestamp of a zone"
+            )
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError where there is none."""

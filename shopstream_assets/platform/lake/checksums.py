@@ -14,17 +14,28 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MODULUS = 1_000_003
+# Decimals of so many digits fit a word of 64 bits.
+INTEGER_DIGITS = 18
 
 
 def checksums(rows: pa.Table) -> dict[str, int]:
-    """By column, of each column of whole numbers or decimals; nulls count as 0."""
+    """By column, of each column of whole numbers, or of decimals whose smallest unit Snowflake can count (`is_summed`).
+
+    Nulls count as 0.
+    """
     import pyarrow as pa
 
     return {
         field.name: sum(_checksum(chunk) for chunk in rows.column(at).chunks)
         for at, field in enumerate(rows.schema)
-        if pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
+        if pa.types.is_integer(field.type)
+        or (pa.types.is_decimal(field.type) and is_summed(field.type.precision, field.type.scale))
     }
+
+
+def is_summed(precision: int, scale: int) -> bool:
+    """Whether a decimal has a checksum: of a wide one the smallest units would not fit Snowflake's NUMBER."""
+    return precision <= INTEGER_DIGITS or scale == 0
 
 
 def _checksum(values: pa.Array) -> int:
@@ -33,7 +44,9 @@ def _checksum(values: pa.Array) -> int:
     import pyarrow.compute as pc
 
     if pa.types.is_decimal(values.type):
-        # A decimal of at most 18 digits is the lower of its two words.
+        if values.type.precision > INTEGER_DIGITS:
+            return sum(_remainder(int(number)) for number in values.drop_null().to_pylist())
+        # A decimal of few digits is the lower of its two words.
         buffer = values.buffers()[1]
         words = np.frombuffer(buffer, np.int64) if buffer else np.empty(0, np.int64)
         numbers = words[2 * values.offset : 2 * (values.offset + len(values)) : 2]
@@ -44,6 +57,10 @@ def _checksum(values: pa.Array) -> int:
         numbers = values.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
     # As in SQL, the remainder has the sign of the number.
     return int(np.fmod(numbers, MODULUS).sum(dtype=np.int64))
+
+
+def _remainder(number: int) -> int:
+    return abs(number) % MODULUS * (1 if number >= 0 else -1)
 
 
 def checksum_sql(name: str, scale: int) -> str:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
-from shopstream_assets.platform.declare.tables import SourceTable
+from shopstream_assets.platform.declare.tables import ColumnType, SourceTable
 from shopstream_assets.platform.present.code_references import code_references, declaration, definition
 
 
@@ -16,7 +16,7 @@ def column_schema(table: SourceTable, layer: str, added: Sequence[dg.TableColumn
     columns = [
         dg.TableColumn(
             name=column.name,
-            type=column.type.postgres if layer == "postgres" else column.type.snowflake,
+            type=_type(column.type, layer),
             description=column.description,
             constraints=dg.TableColumnConstraints(
                 nullable=column.nullable,
@@ -28,6 +28,12 @@ def column_schema(table: SourceTable, layer: str, added: Sequence[dg.TableColumn
         for column in table.columns
     ]
     return dg.TableSchema(columns=[*columns, *added])
+
+
+def _type(kind: ColumnType, layer: str) -> str:
+    if layer != "postgres":
+        return kind.snowflake
+    return f"{kind.postgres} ({kind.time_zone})" if kind.time_zone else kind.postgres
 
 
 def table_spec(domain: Domain, layer: str, table: SourceTable, **changes: Any) -> dict[str, Any]:

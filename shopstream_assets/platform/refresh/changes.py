@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, field_serializer, field_validator
 
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
-from shopstream_assets.platform.declare.tables import SourceTable, quoted
+from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.lake.manifest import Manifest, intact_manifests, published, readable_manifests
 from shopstream_assets.platform.lake.object_store import ObjectMissing, ObjectStoreResource
 from shopstream_assets.platform.refresh.asked import Asked
+from shopstream_assets.platform.sources.postgres.cursor import compared, newest
 from shopstream_assets.platform.sources.postgres.errors import service_error
 from shopstream_assets.platform.sources.postgres.extract import (
     CLOCKS_DIFFER,
@@ -140,7 +141,7 @@ def probe(connection: "Connection", table: SourceTable, schema: str) -> str:
     The server's counters of its rows, where its rows lie, and its newest cursor; of a replica, which counts nothing,
     how far it has replayed the log. What the counters have not been told yet, they are within seconds.
     """
-    cursor_column = quoted(table.cursor)
+    so_far = compared(table, "<=", f"now() + interval '{CLOCKS_DIFFER}'")
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -154,8 +155,7 @@ def probe(connection: "Connection", table: SourceTable, schema: str) -> str:
                 )
                 from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
                 where n.nspname = $1 and c.relname = $2),
-                (select max({cursor_column})::text from {quoted(schema)}.{quoted(table.name)}
-                 where {cursor_column} <= now() + interval '{CLOCKS_DIFFER}')
+                {newest(table, schema, so_far)}::text
             )
             """,
             (schema, table.name),

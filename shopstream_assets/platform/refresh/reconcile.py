@@ -29,7 +29,8 @@ from shopstream_assets.platform.lake.manifest import (
 )
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.changes import reads_otherwise
-from shopstream_assets.platform.sources.postgres.extract import EMPTY, day_of, fingerprints, plan
+from shopstream_assets.platform.sources.postgres.cursor import day_of
+from shopstream_assets.platform.sources.postgres.extract import EMPTY, fingerprints, plan
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.change_log import create_staging_table, staging_relation
 from shopstream_assets.platform.staging.ledger import create_ledgers

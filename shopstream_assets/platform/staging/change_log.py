@@ -171,7 +171,9 @@ def _copy(cursor: SnowflakeCursor, relation: str, stage: str, keys: list[str]) -
     # FORCE: a partition that is staged again names objects that the load history has seen, after they were deleted.
     cursor.execute(
         f"copy into {relation} from @{stage} files = ({files}) "
-        "file_format = (type = parquet use_logical_type = true) match_by_column_name = case_insensitive "
+        # Text is written as text: what has no logical type are bytes, which Snowflake would take for UTF-8.
+        "file_format = (type = parquet use_logical_type = true binary_as_text = false) "
+        "match_by_column_name = case_insensitive "
         f"include_metadata = ({METADATA}) on_error = abort_statement force = true"
     )
 

@@ -157,7 +157,9 @@ def _state(database: str, table: SourceTable, columns: list[str]) -> str:
 def _comparable(column: Column) -> str:
     """SQL of a staging column's value in a type that has a least and a greatest value."""
     name = snowflake_name(column.name)
-    return {"boolean": f"{name}::varchar", "text[]": f"to_json({name})"}.get(column.type.name, name)
+    if column.type.element:
+        return f"to_json({name})"
+    return f"{name}::varchar" if column.type.name in ("boolean", "bytea") else name
 
 
 def _changed_of(table: SourceTable) -> Callable[["SnowflakeCursor", str], Found]:

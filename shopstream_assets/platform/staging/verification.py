@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.declare.tables import SourceTable, snowflake_name
-from shopstream_assets.platform.lake.checksums import checksum_sql
+from shopstream_assets.platform.lake.checksums import checksum_sql, is_summed
 from shopstream_assets.platform.lake.manifest import PARTITION_COLUMN, SNAPSHOT_COLUMN, Manifest
 from shopstream_assets.platform.staging.change_log import staging_relation, within
 from shopstream_assets.platform.staging.ledger import loaded_partitions
@@ -64,10 +64,11 @@ def _expected(manifest: Manifest, name: str) -> int:
 
 
 def _scales(manifest: Manifest) -> Iterator[tuple[str, int]]:
-    """(column, digits after the point) of its exact numbers."""
+    """(column, digits after the point) of its exact numbers that have a checksum."""
     for column in manifest.columns:
-        if number := re.fullmatch(r"number\(\d+,(\d+)\)", column.type):
-            yield column.name, int(number[1])
+        number = re.fullmatch(r"number\((\d+),(\d+)\)", column.type)
+        if number and is_summed(int(number[1]), int(number[2])):
+            yield column.name, int(number[2])
 
 
 def repeated_keys(

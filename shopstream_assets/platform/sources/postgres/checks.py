@@ -19,6 +19,7 @@ from shopstream_assets.platform.declare.settings import DomainSettings
 from shopstream_assets.platform.declare.tables import SourceTable, quoted
 from shopstream_assets.platform.errors import Problem, ServiceError, told_from
 from shopstream_assets.platform.sources.postgres import extract
+from shopstream_assets.platform.sources.postgres.cursor import compared, newest
 from shopstream_assets.platform.sources.postgres.errors import service_error
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.sources.postgres.snapshot import BEGIN
@@ -250,11 +251,12 @@ def unguarded_bad_keys(connection: "Connection", table: SourceTable, schema: str
 def unpartitioned(connection: "Connection", table: SourceTable, schema: str, start_date: dt.date) -> dict[str, int]:
     """Rows that no partition will ever hold, by reason, each counted up to COUNTED and one more; {} where none is."""
     name = quoted(table.cursor)
-    early = f"{name} > '-infinity'::timestamptz and {name} < '{start_date} 00:00:00+00'::timestamptz"
+    start = f"timestamptz '{start_date} 00:00:00+00'"
+    early = f"{name} > '-infinity' and {compared(table, '<', start)}"
     # Three looks at the index, where one condition would read the table.
     conditions = {
         f"{table.cursor} is null": [f"{name} is null"],
-        f"{table.cursor} is infinite": [f"{name} = 'infinity'::timestamptz", f"{name} = '-infinity'::timestamptz"],
+        f"{table.cursor} is infinite": [f"{name} = 'infinity'", f"{name} = '-infinity'"],
         f"{table.cursor} is before {start_date}": [early],
     }
     found = {
@@ -280,17 +282,15 @@ def newest_change(connection: "Connection", table: SourceTable, schema: str) -> 
 
     As an age and as text: a timestamp may be one that Python does not know.
     """
-    relation, name = f"{quoted(schema)}.{quoted(table.name)}", quoted(table.cursor)
+    name = quoted(table.cursor)
     now = f"now() + interval '{SKEW.total_seconds():.0f} s'"
-    future = f"{name} > {now} and {name} < 'infinity'::timestamptz"
+    past = compared(table, "<=", now), f"{name} > '-infinity'"
+    future = f"{compared(table, '>', now)} and {name} < 'infinity'"
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            select extract(epoch from now() - (
-                       select max({name}) from {relation}
-                       where {name} <= {now} and {name} > '-infinity'::timestamptz
-                   ))::float8,
-                   (select max({name}) from {relation} where {future})::text
+            select extract(epoch from now() - {newest(table, schema, *past)})::float8,
+                   {newest(table, schema, future)}::text
             """
         )
         seconds, furthest = cursor.fetchone() or (None, None)

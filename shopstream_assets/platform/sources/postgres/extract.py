@@ -32,6 +32,7 @@ from shopstream_assets.platform.declare.tables import (
     quoted,
 )
 from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.sources.postgres.cursor import compared, cursor_moment, day_of, moment, within
 from shopstream_assets.platform.sources.postgres.errors import hidden_rows, service_error, sqlstate
 from shopstream_assets.platform.sources.postgres.resource import batches
 
@@ -44,8 +45,11 @@ BATCH_BYTES = 2 * 1024 * 1024
 KEYS_PER_QUERY = 20_000
 # A row may be dated a little ahead of the server's clock by another machine's.
 CLOCKS_DIFFER = "5 minutes"
-# Snowflake's VARCHAR holds 16 MB.
+# Snowflake's VARCHAR holds 16 MB, its BINARY half of that.
 TEXT_BYTES = 16 * 1024 * 1024
+BINARY_BYTES = TEXT_BYTES // 2
+# Decimals of so many digits travel as the integer of their smallest unit, wider ones as text.
+INTEGER_DIGITS = 18
 
 # Said of every column that holds days or times, the cursor among them.
 IN_RANGE = "{0} >= '0001-01-01' and {0} < '10000-01-01'"
@@ -64,6 +68,9 @@ SENT_AS: Mapping[str, str] = {
     "uuid": "text",
     "jsonb": "text",
     "text[]": "text[]",
+    "uuid[]": "text[]",
+    "bigint[]": "bigint[]",
+    "integer[]": "integer[]",
     "smallint": "smallint",
     "integer": "integer",
     "bigint": "bigint",
@@ -80,14 +87,25 @@ WIDENINGS: Mapping[str, tuple[str, ...]] = {
     "numeric": ("numeric", "bigint", "integer", "smallint"),
     "real": ("real",),
     "double precision": ("double precision", "real"),
-    "text": ("text", "character varying", "character", "citext", "uuid", "name", "enum"),
-    "text[]": ("text[]", "character varying[]"),
+    # And whatever has no type of its own, see `_takes`.
+    "text": ("text", "character varying", "character", "citext", "uuid", "name", "enum", "numeric"),
+    "text[]": ("text[]", "character varying[]", "uuid[]"),
     "boolean": ("boolean",),
     "timestamptz": ("timestamp with time zone",),
+    "timestamp": ("timestamp without time zone",),
     "date": ("date",),
+    "time": ("time without time zone",),
     "uuid": ("uuid", "text", "character varying"),
     "jsonb": ("jsonb", "json"),
+    "bytea": ("bytea",),
+    "bigint[]": ("bigint[]", "integer[]", "smallint[]"),
+    "integer[]": ("integer[]", "smallint[]"),
+    "smallint[]": ("smallint[]",),
+    "boolean[]": ("boolean[]",),
+    "uuid[]": ("uuid[]", "text[]", "character varying[]"),
 }
+# Types that are declared as what they are: a column that comes to be one of them is no longer the text it was.
+OF_THEIR_OWN = frozenset(found for kind in WIDENINGS.values() for found in kind)
 # Whole numbers that have outgrown their declaration travel in the type that they have now.
 GROWN: Mapping[tuple[str, str], ColumnType] = {
     ("smallint", "integer"): INTEGER,
@@ -115,7 +133,8 @@ class SchemaMismatch(Problem):
 class SourceColumn:
     """A column as the catalogue of Postgres has it.
 
-    `type` is without its modifier, as "numeric"; `long` is whether the table may hold a value of over TEXT_BYTES;
+    `type` is without its modifier, as "numeric", and of a domain that which it is made of; `modifier` has it, as
+    "numeric(12,2)"; `long` is whether the table may hold a value of over TEXT_BYTES;
     `readable` is whether this role may read the column.
     """
 
@@ -212,16 +231,17 @@ class Reading:
         return within(self.table, window)
 
 
-def within(table: SourceTable, window: Window) -> str:
-    """SQL condition on the table's cursor for the half-open window; without an end where that is open."""
-    cursor = quoted(table.cursor)
-    first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
-    return f"{cursor} >= {first}" + ("" if window.open_ended else f" and {cursor} < {end}")
-
-
-def day_of(table: SourceTable, window: Window) -> str:
-    """SQL for the partition of a row of the window: its UTC day, or the last day where it is dated later."""
-    return f"least(({quoted(table.cursor)} at time zone 'UTC')::date, date '{window.last}')"
+# The type that a domain is made of, and its modifier; of any other type itself. `a` is the row of pg_attribute.
+BASE_TYPE = """
+with recursive made_of as (
+    select a.atttypid as type, a.atttypmod as modifier
+    union all
+    select d.typbasetype, case when m.modifier = -1 then d.typtypmod else m.modifier end
+    from made_of as m join pg_type as d on d.oid = m.type
+    where d.typtype = 'd'
+)
+select m.type, m.modifier from made_of as m join pg_type as b on b.oid = m.type where b.typtype <> 'd'
+"""
 
 
 def catalogue(connection: Connection, schema: str, table: str) -> Catalogue | None:
@@ -235,12 +255,13 @@ def catalogue(connection: Connection, schema: str, table: str) -> Catalogue | No
                    has_schema_privilege(n.oid, 'usage'),
                    a.attname::text,
                    case when t.typtype = 'e' then 'enum' when t.typname = 'citext' then 'citext'
-                        else format_type(a.atttypid, null) end,
-                   format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                        else format_type(t.oid, null) end,
+                   format_type(t.oid, base.modifier), a.attnotnull,
                    c.relkind not in ('r', 'm') or coalesce(pg_relation_size(c.reltoastrelid), 0) > {TEXT_BYTES // 256},
                    has_column_privilege(c.oid, a.attnum, 'select')
             from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
-            join pg_type t on t.oid = a.atttypid join pg_database d on d.datname = current_database()
+            cross join lateral ({BASE_TYPE}) as base
+            join pg_type t on t.oid = base.type join pg_database d on d.datname = current_database()
             where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
               and a.attnum > 0 and not a.attisdropped
             order by a.attnum
@@ -290,11 +311,8 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
             columns.append(replace(column, nullable=True))
             select.append(f"{_read('null', column.type, 'unknown')} as {quoted(column.name)}")
             continue
-        if found.type not in WIDENINGS[column.type.name]:
-            raise SchemaMismatch(
-                f"column {column.name} is now {found.modifier}, declared {column.type.postgres}.",
-                "change the type back, or declare the new one and rebuild the table from its first partition.",
-            )
+        if not _takes(column.type, found.type):
+            raise _mismatch(column, found)
         carried = column
         if grown := GROWN.get((column.type.name, found.type)):
             carried = replace(column, type=grown)
@@ -303,7 +321,8 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
         select.append(f"{_read(quoted(column.name), carried.type, found.type)} as {quoted(column.name)}")
         reasons.extend(_rules(column, found, any_byte))
         # Without its key nobody would find the row again.
-        kept.append(_kept(column, any_byte, masked=column.pii and column.name not in table.primary_key))
+        is_key = column.name in table.primary_key
+        kept.append(_kept(column, any_byte, masked=column.pii and not is_key, is_key=is_key))
     added = () if table.undeclared == "ignore" else tuple(actual.values())
     if added and table.undeclared == "refuse":
         raise SchemaMismatch(
@@ -316,7 +335,7 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
         columns.append(column)
         select.append(f"{_read(quoted(found.name), kind, found.type)} as {quoted(found.name)}")
         reasons.extend(_rules(column, found, any_byte))
-        kept.append(_kept(column, any_byte, masked=False))
+        kept.append(_kept(column, any_byte, masked=False, is_key=False))
     reasons.extend(
         (rule.name, f"({rule.sql}) is not false") for rule in table.rules if not set(dropped) & set(rule.columns)
     )
@@ -330,6 +349,26 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
         key_types=tuple(key_types[name] for name in table.primary_key),
         kept=tuple(kept),
     )
+
+
+def _takes(kind: ColumnType, found: str) -> bool:
+    """Whether a declared type holds the values of the one that was found: as text, all that have no type of their own.
+
+    So an interval, an address, a range, a composite type; and an array of dates.
+    """
+    if found in WIDENINGS[kind.name]:
+        return True
+    return found not in OF_THEIR_OWN and (kind == TEXTS if found.endswith("[]") else kind == TEXT)
+
+
+def _mismatch(column: Column, found: SourceColumn) -> SchemaMismatch:
+    next_step = "change the type back, or declare the new one and rebuild the table from its first partition."
+    if found.type == "timestamp without time zone":
+        next_step = (
+            "declare it with the zone whose local time it holds, as local_timestamp('Europe/Berlin') or "
+            f"local_timestamp('UTC'); or {next_step}"
+        )
+    return SchemaMismatch(f"column {column.name} is now {found.modifier}, declared {column.type.postgres}.", next_step)
 
 
 def _require_grants(found: Catalogue, table: SourceTable, schema: str) -> None:
@@ -352,7 +391,7 @@ def _require_grants(found: Catalogue, table: SourceTable, schema: str) -> None:
     )
 
 
-def _kept(column: Column, any_byte: bool, *, masked: bool) -> str:
+def _kept(column: Column, any_byte: bool, *, masked: bool, is_key: bool) -> str:
     """SQL of a column in a row that goes to quarantine."""
     name = f"t.{quoted(column.name)}"
     if masked:
@@ -361,16 +400,23 @@ def _kept(column: Column, any_byte: bool, *, masked: bool) -> str:
         # As \351 where it is no UTF-8: it could not be sent as it is.
         escaped = f"encode(convert_to({name}::text, 'SQL_ASCII'), 'escape')"
         return f"case when {name}::text ~ {UTF8} then {name}::text else {escaped} end as {quoted(column.name)}"
+    if is_key and column.type == TEXT:
+        # As it travels: JSON has a char(n) with its blanks, and an address without its netmask.
+        return f"{name}::text as {quoted(column.name)}"
     return f"{name} as {quoted(column.name)}"
 
 
 def _read(value: str, kind: ColumnType, found: str) -> str:
     """SQL that hands a value over in a type that ADBC carries exactly."""
+    if kind.name == "numeric" and _is_wide(kind):
+        return f"{value}::{kind.postgres}::text"
     if kind.name == "numeric":
         # ADBC has no exact numeric: the value travels as an integer of its smallest unit, see `_exact`. The product of
         # integers could overflow their type.
         exact = value if found == "numeric" else f"{value}::numeric"
         return f"({exact} * {10 ** (kind.scale or 0)})::int8"
+    if kind.name == "timestamp":
+        return moment(value if found != "unknown" else f"{value}::timestamp", kind)
     target = SENT_AS.get(kind.name)
     if target and found != target:
         return f"{value}::{target}"
@@ -389,17 +435,23 @@ def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tupl
         if found.modifier != kind.postgres and found.type == "numeric":
             in_range += f" and {name} = round({name}, {kind.scale})"
         yield f"{column.name} does not fit {kind.postgres}", f"({in_range}) is not false"
-    if kind.name in ("timestamptz", "date"):
-        yield f"{column.name} is not a time between the years 1 and 9999", f"({IN_RANGE.format(name)}) is not false"
-    if kind == TEXTS:
+    if kind.is_moment or kind == DATE:
+        in_range = IN_RANGE.format(moment(name, kind))
+        yield f"{column.name} is not a time between the years 1 and 9999", f"({in_range}) is not false"
+    if kind.name == "time":
+        yield f"{column.name} is 24:00, which is no time of a day", f"({name} < '24:00') is not false"
+    if kind.name == "bytea":
+        fits = f"octet_length({name}) <= {BINARY_BYTES}"
+        yield f"{column.name} is longer than {BINARY_BYTES} bytes", f"({fits}) is not false"
+    if kind.element:
         # ADBC lays the dimensions of an array end to end, and reads none that begins at another place.
         listed = f"array_ndims({name}) = 1 and array_lower({name}, 1) = 1"
         yield f"{column.name} is no plain list: an array of one dimension, numbered from 1", f"({listed}) is not false"
     if any_byte and kind in SPELLED:
         yield f"{column.name} is not UTF-8", f"({name}::text ~ {UTF8}) is not false"
-    if found.long and kind in (TEXT, JSON, TEXTS):
+    if found.long and (kind in (TEXT, JSON) or kind.element):
         # Snowflake holds an array as JSON.
-        text = f"to_json({name})::text" if kind == TEXTS else f"{name}::text"
+        text = f"to_json({name})::text" if kind.element else f"{name}::text"
         # Turning every json into text twice would cost more than reading its size.
         fits = f"pg_column_size({name}) < 8192 or octet_length({text}) <= {TEXT_BYTES}"
         yield f"{column.name} is longer than {TEXT_BYTES} bytes", f"({fits}) is not false"
@@ -408,6 +460,11 @@ def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tupl
         yield f"{column.name} is not one of {', '.join(column.values)}", f"({name}::text in ({accepted})) is not false"
     if column.minimum is not None:
         yield f"{column.name} is below {column.minimum}", f"({name} >= {column.minimum}) is not false"
+
+
+def _is_wide(kind: ColumnType) -> bool:
+    """Whether a decimal of the type may have more digits than an integer of 64 bits."""
+    return (kind.precision or 0) > INTEGER_DIGITS
 
 
 def _bounded(column: Column) -> bool:
@@ -420,14 +477,14 @@ def fingerprints(connection: Connection, table: SourceTable, schema: str, window
 
     Rows dated in the future are counted on an open-ended window's last day, but are no news: `newest` leaves them out.
     """
-    cursor_column = quoted(table.cursor)
+    changed_at = cursor_moment(table)
     key = ", ".join(quoted(name) for name in (*table.primary_key, table.cursor))
     with connection.cursor() as cursor:
         cursor.execute(
             # A sum, since equal hashes cancel each other in an exclusive or.
             f"""
             select {day_of(table, window)}, count(*),
-                   max({cursor_column}) filter (where {cursor_column} <= now() + interval '{CLOCKS_DIFFER}'),
+                   max({changed_at}) filter (where {changed_at} <= now() + interval '{CLOCKS_DIFFER}'),
                    sum(hash_record_extended(row({key}, {_version(connection, table, schema)}), 0))::text
             from {quoted(schema)}.{quoted(table.name)} as t
             where {within(table, window)}
@@ -471,7 +528,7 @@ def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[p
                 f"where {reading.within(window)} and {reading.valid} "
                 # Named by the table: a name of the select list would hide the column. Rows of one moment come in any
                 # order here; sorting them by key in Postgres costs a fifth of the scan.
-                f"order by t.{quoted(reading.table.cursor)}"
+                f"order by {cursor_moment(reading.table, 't')}"
             )
         for batch in batches(cursor):
             if batch.num_rows:
@@ -495,10 +552,10 @@ def carried_schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 
 def _exact(values: pa.Array, kind: ColumnType) -> pa.Array:
-    """The column in its declared type; a decimal arrives as an integer of its smallest unit."""
+    """The column in its declared type; a decimal arrives as an integer of its smallest unit, a wide one as text."""
     import pyarrow as pa
 
-    if kind.name == "numeric":
+    if kind.name == "numeric" and not _is_wide(kind):
         return values.cast(pa.decimal128(19, 0)).view(kind.arrow)
     return values if values.type == kind.arrow else values.cast(kind.arrow)
 
@@ -512,7 +569,6 @@ def rejected(connection: Connection, reading: Reading, window: Window) -> Iterat
     cases = ", ".join(
         f"case when not ({sql}) then '{reason.replace(chr(39), chr(39) * 2)}' end" for reason, sql in reading.reasons
     )
-    cursor_column = f"t.{quoted(reading.table.cursor)}"
     with connection.cursor() as cursor:
         with _as_planned(reading):
             cursor.execute(
@@ -523,7 +579,7 @@ def rejected(connection: Connection, reading: Reading, window: Window) -> Iterat
                 f"translate((select to_json(kept.*)::text from (select {', '.join(reading.kept)}) as kept), "
                 f"e'\\n\\r', '  ') "
                 f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
-                f"order by {cursor_column}"
+                f"order by {cursor_moment(reading.table, 't')}"
             )
         for batch in batches(cursor):
             for row in batch.to_pylist():
@@ -564,7 +620,8 @@ def looked_up(connection: Connection, reading: Reading, keys: pa.Table, start: d
         f"{quoted(name)} {kind}" for name, kind in zip(reading.table.primary_key, reading.key_types, strict=True)
     )
     select = dict(zip((column.name for column in reading.columns), reading.select, strict=True))
-    travels = f"({reading.valid} and {quoted(reading.table.cursor)} >= timestamptz '{start} 00:00:00+00')"
+    started = compared(reading.table, ">=", f"timestamptz '{start} 00:00:00+00'")
+    travels = f"({reading.valid} and {started})"
     for first in range(0, len(keys), KEYS_PER_QUERY):
         wanted = json.dumps(keys.slice(first, KEYS_PER_QUERY).to_pylist(), default=str)
         found = (

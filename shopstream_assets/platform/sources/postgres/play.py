@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.simulator import Simulator
-from shopstream_assets.platform.declare.tables import SourceTable, postgres_ddl, quoted
+from shopstream_assets.platform.declare.tables import Column, SourceTable, postgres_ddl, quoted
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -31,7 +31,7 @@ def play(
     now = pa.scalar(dt.datetime.now(dt.UTC), pa.timestamp("us", tz="UTC"))
     target = f"{quoted(schema)}.{quoted(table.name)}"
     columns = ", ".join(quoted(column.name) for column in table.columns)
-    typed = ", ".join(f"{quoted(column.name)}::{column.type.postgres}" for column in table.columns)
+    typed = ", ".join(_played(column) for column in table.columns)
     key = ", ".join(quoted(name) for name in table.primary_key)
     updates = ", ".join(
         f"{quoted(column.name)} = excluded.{quoted(column.name)}"
@@ -58,3 +58,12 @@ def play(
             played += rows.num_rows
         cursor.execute(f"analyze {target}")
     return played
+
+
+def _played(column: Column) -> str:
+    """SQL that turns a value as it travels into one of the source's type."""
+    name = quoted(column.name)
+    if column.type.time_zone:
+        zone = column.type.time_zone.replace("'", "''")
+        return f"({name} at time zone '{zone}')"
+    return f"{name}::{column.type.postgres}"

@@ -1,0 +1,1 @@
+"""`shopstream declare`: the Python declaration of tables that exist."""
