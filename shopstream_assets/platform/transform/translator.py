@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.transform.dbt_manifest import parsed_project
@@ -14,16 +14,19 @@ from shopstream_assets.platform.transform.model_metadata import model_metadata
 class Translator(DagsterDbtTranslator):
     """Keys, groups and kinds of a domain's dbt models: domain/layer/table, as for every other asset.
 
-    A model's path gives its layer; the source named as the domain is its staging.
+    A model's path gives its layer; the source named as the domain is its staging. Any other source is what an asset
+    leaves between core and marts, and says in its meta which: one may leave several tables.
     """
 
     def __init__(self, domain: Domain) -> None:
-        super().__init__()
+        super().__init__(settings=DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
         self.domain = domain
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """domain/layer/table."""
         if dbt_resource_props["resource_type"] == "source":
+            if dbt_resource_props["source_name"] != self.domain.name:
+                return super().get_asset_key(dbt_resource_props)
             table = dbt_resource_props["name"].lower().removeprefix("stg_")
             return asset_key(self.domain.name, "staging", table)
         _, layer, name = dbt_resource_props["fqn"]
