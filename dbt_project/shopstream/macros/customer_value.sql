@@ -26,7 +26,7 @@
         projected_12m_orders_high float,
         parameters varchar
     );
-    create table if not exists {{ customer_value_table('CUSTOMER_VALUE_BACKTESTS') }} (
+    create table if not exists {{ customer_value_table('CUSTOMER_VALUE_BACKTEST') }} (
         as_of_date date,
         rfm_segment varchar,
         history_days float,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
+from dagster_dbt import DagsterDbtTranslator
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.transform.dbt_manifest import parsed_project
@@ -15,11 +15,11 @@ class Translator(DagsterDbtTranslator):
     """Keys, groups and kinds of a domain's dbt models: domain/layer/table, as for every other asset.
 
     A model's path gives its layer; the source named as the domain is its staging. Any other source is what an asset
-    leaves between core and marts, and says in its meta which: one may leave several tables.
+    leaves between core and marts, and says in its meta which.
     """
 
     def __init__(self, domain: Domain) -> None:
-        super().__init__(settings=DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
+        super().__init__()
         self.domain = domain
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:

@@ -13,7 +13,7 @@ with backtests as (
         actual_orders,
         last_period_orders,
         flat_rate_orders
-    from {{ source('fitted', 'CUSTOMER_VALUE_BACKTESTS') }}
+    from {{ source('fitted', 'CUSTOMER_VALUE_BACKTEST') }}
 
 )
 

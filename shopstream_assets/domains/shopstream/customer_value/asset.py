@@ -8,89 +8,118 @@ pymc, pytensor and a compiler. It is imported where a fit runs, not where defini
 """
 
 import datetime as dt
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from shopstream_assets.domains.shopstream.customer_value.warehouse import CustomerValueTables, Fit
+from shopstream_assets.domains.shopstream.customer_value.warehouse import (
+    BACKTEST_COLUMNS,
+    PROJECTION_COLUMNS,
+    CustomerValueTables,
+    Fit,
+)
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
 from shopstream_assets.platform.declare.settings import warehouse_database
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.present.code_references import code_references, definition
-from shopstream_assets.platform.present.table_assets import show_newest
 from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
 from shopstream_assets.platform.transform.assets import BuildConfig
 
 if TYPE_CHECKING:
     from shopstream_assets.domains.shopstream.customer_value.backtest import Backtest
 
-NAME = "customer_value"
-CHECK = "backtest"
+NAME, BACKTEST = "customer_value", "customer_value_backtest"
+CHECK = "predicts_what_came"
 READS = ("dim_customers", "dim_products", "fact_orders", "fact_order_items")
 
 
-def customer_value_asset(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The fit of customer value, with its backtest as a check."""
-    key = asset_key(domain.name, "models", NAME)
+def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The fit of customer value and its backtest: one step, two tables, and a check."""
+    keys = {name: asset_key(domain.name, "models", name) for name in (NAME, BACKTEST)}
+
+    def spec(name: str, columns: Mapping[str, tuple[str, str]], description: str) -> dg.AssetSpec:
+        return dg.AssetSpec(
+            keys[name],
+            deps=[asset_key(domain.name, "core", table) for table in READS],
+            group_name=f"{domain.name}_models",
+            owners=["team:growth"],
+            tags={"domain": domain.name, "layer": "models"},
+            kinds={"python", "snowflake"},
+            partitions_def=partitions,
+            description=description,
+            metadata={
+                "dagster/table_name": f"{warehouse_database(domain)}.CORE.{name.upper()}",
+                "dagster/column_schema": dg.TableSchema(
+                    [dg.TableColumn(column, kind, meaning) for column, (kind, meaning) in columns.items()]
+                ),
+                **code_references(definition(customer_value_assets)),
+            },
+        )
 
     @dg.multi_asset(
         specs=[
-            dg.AssetSpec(
-                key,
-                deps=[asset_key(domain.name, "core", table) for table in READS],
-                group_name=f"{domain.name}_models",
-                owners=["team:growth"],
-                tags={"domain": domain.name, "layer": "models"},
-                kinds={"python", "snowflake"},
-                partitions_def=partitions,
-                description="One row per customer: the probability that they are still one, and the orders, revenue "
-                "and margin expected of them in the next 365 days, from models fitted to all sales (Pareto/NBD with "
-                "the shop's pace, Gamma-Gamma). Fitted again when a sale of a new day has arrived; docs/marts.md has "
-                "the models, CORE.CUSTOMER_VALUE_FITS the history of parameters.",
-                metadata={
-                    "dagster/table_name": f"{warehouse_database(domain)}.CORE.CUSTOMER_VALUE",
-                    **code_references(definition(customer_value_asset)),
-                },
-            )
+            spec(
+                NAME,
+                PROJECTION_COLUMNS,
+                "One row per customer: the probability that they are still one, and the orders, revenue and margin "
+                "expected of them in the next 365 days, from models fitted to all sales (Pareto/NBD with the shop's "
+                "pace, Gamma-Gamma). Fitted again when a sale of a new day has arrived; docs/marts.md has the models, "
+                "CORE.CUSTOMER_VALUE_FITS the history of their parameters.",
+            ),
+            spec(
+                BACKTEST,
+                BACKTEST_COLUMNS,
+                "One row per fit and RFM segment ('all' too): what a fit that did not know the last days of the "
+                "history would have predicted of them, beside what came and two simpler ways to predict it.",
+            ),
         ],
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK,
-                asset=key,
+                asset=keys[BACKTEST],
                 description="A fit that does not know the last third of the history (a year at most) predicts the "
                 "orders that came then: all together within 10 % or what chance explains, each segment of 200 orders "
                 "or more within 25 %, and nearer than the last period again or a flat rate per customer.",
             )
         ],
         name=f"{domain.name}__models__{NAME}",
+        can_subset=True,
         backfill_policy=SINGLE_RUN,
         retry_policy=RETRY,
         pool=domain.pool,
     )
     def fit(
         context: dg.AssetExecutionContext, config: BuildConfig, warehouse: WarehouseResource
-    ) -> dg.MaterializeResult:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         window = Window.of(context)
+        found: Fit | None = None
+        backtest: Backtest | None = None
         with told_from("models", NAME, window, "fitting customer value"), warehouse.connection(REPORTING) as session:
             tables = CustomerValueTables(session, warehouse.database)
             newest = tables.newest_sale()
             if newest is None:
                 tables.forget()
-                return dg.MaterializeResult(check_results=[judged(key, None)])
-            found = tables.latest_fit()
-            if found is None or found.as_of_date != newest.date() or config.full_refresh:
-                context.log.info(f"Fitting anew, as of {newest}.")
-                found = fit_anew(tables, newest.date())
-            backtest = tables.backtest(found.as_of_date)
-        show_newest(context, window, described(found, backtest))
-        return dg.MaterializeResult(check_results=[judged(key, backtest)])
+            else:
+                found = tables.latest_fit()
+                if found is None or found.as_of_date != newest.date() or config.full_refresh:
+                    context.log.info(f"Fitting anew, as of {newest}.")
+                    found = fit_anew(tables, newest.date(), window)
+                backtest = tables.backtest(found.as_of_date)
+        numbers = {NAME: described(found), BACKTEST: compared(found, backtest)}
+        for name, key in keys.items():
+            if key in context.selected_asset_keys:
+                context.add_asset_metadata(numbers[name], asset_key=key, partition_key=str(window.last))
+                yield dg.MaterializeResult(asset_key=key)
+        if context.selected_asset_check_keys:
+            yield judged(keys[BACKTEST], backtest)
 
     return fit
 
 
-def fit_anew(tables: CustomerValueTables, as_of_date: dt.date) -> Fit:
+def fit_anew(tables: CustomerValueTables, as_of_date: dt.date, window: Window) -> Fit:
     """Fit everything to what core has now, and replace the tables."""
     from shopstream_assets.domains.shopstream.customer_value.backtest import backtest
     from shopstream_assets.domains.shopstream.customer_value.model import CustomerValue, interval
@@ -110,25 +139,33 @@ def fit_anew(tables: CustomerValueTables, as_of_date: dt.date) -> Fit:
         projected_orders_high=high,
         parameters={name: float(value) for name, value in model.named.items()},
     )
-    tables.replace(found, shop, projection, backtest(shop))
+    tables.replace(found, shop, projection, backtest(shop), window)
     return found
 
 
-def described(fit: Fit, backtest: "Backtest | None") -> dict[str, dg.MetadataValue]:
-    """What the asset's page draws over time."""
-    numbers = {
-        "customers": float(fit.customers),
-        "buyers": float(fit.buyers),
-        "log_likelihood": fit.log_likelihood,
-        "projected_12m_orders": fit.projected_orders,
-        "projected_12m_orders_low": fit.projected_orders_low,
-        "projected_12m_orders_high": fit.projected_orders_high,
-        **{f"parameter_{name}": value for name, value in fit.parameters.items()},
-        **({f"backtest_{name}": value for name, value in errors(backtest).items()} if backtest else {}),
-    }
+def described(fit: Fit | None) -> dict[str, dg.MetadataValue]:
+    """What the page of the projections draws over time."""
+    if fit is None:
+        return {}
     return {
         "as_of_date": dg.MetadataValue.text(str(fit.as_of_date)),
-        **{name: dg.MetadataValue.float(value) for name, value in numbers.items()},
+        "customers": dg.MetadataValue.int(fit.customers),
+        "buyers": dg.MetadataValue.int(fit.buyers),
+        "log_likelihood": dg.MetadataValue.float(fit.log_likelihood),
+        "projected_12m_orders": dg.MetadataValue.float(fit.projected_orders),
+        "projected_12m_orders_low": dg.MetadataValue.float(fit.projected_orders_low),
+        "projected_12m_orders_high": dg.MetadataValue.float(fit.projected_orders_high),
+        **{f"parameter_{name}": dg.MetadataValue.float(value) for name, value in fit.parameters.items()},
+    }
+
+
+def compared(fit: Fit | None, backtest: "Backtest | None") -> dict[str, dg.MetadataValue]:
+    """What the page of the backtest draws over time."""
+    if fit is None or backtest is None:
+        return {}
+    return {
+        "as_of_date": dg.MetadataValue.text(str(fit.as_of_date)),
+        **{name: dg.MetadataValue.float(value) for name, value in errors(backtest).items()},
     }
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shopstream_assets.platform.declare.tables import snowflake_name
+from shopstream_assets.platform.staging.ledger import built_relation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from shopstream_assets.domains.shopstream.customer_value.backtest import Backtest
     from shopstream_assets.domains.shopstream.customer_value.history import Shop
     from shopstream_assets.domains.shopstream.customer_value.model import Projection
+    from shopstream_assets.platform.declare.partitions import Window
 
 # Part of each fit's row: a fit of another version of the model is made again.
 MODEL_VERSION = "1"
+# The model of dbt that takes the projections.
+READER = "mart_customer_ltv"
 EPOCH = "1970-01-01"
 ROWS_PER_INSERT = 5_000
 
@@ -51,9 +55,10 @@ class CustomerValueTables:
         self._session = session
         core = f"{snowflake_name(database)}.CORE"
         self._core = core
+        self._built = built_relation(database)
         self.projections = f"{core}.CUSTOMER_VALUE"
         self.fits = f"{core}.CUSTOMER_VALUE_FITS"
-        self.backtests = f"{core}.CUSTOMER_VALUE_BACKTESTS"
+        self.backtests = f"{core}.CUSTOMER_VALUE_BACKTEST"
 
     def newest_sale(self) -> dt.datetime | None:
         """When the newest sale was placed (UTC, naive); None where there is none."""
@@ -121,8 +126,12 @@ class CustomerValueTables:
         )
         return Backtest(history_days, days, compared, standard_error)
 
-    def replace(self, fit: Fit, shop: Shop, projection: Projection, backtest: Backtest | None) -> None:
-        """Leave a fit, its projections and its backtest, and forget fits as of that day or later ones."""
+    def replace(self, fit: Fit, shop: Shop, projection: Projection, backtest: Backtest | None, window: Window) -> None:
+        """Leave a fit, its projections and its backtest, and forget fits as of that day or later ones.
+
+        In the models' ledger the run's days are taken from their reader, in the same transaction: should the run end
+        before it is built from this fit, the catch-up sensor asks for it.
+        """
         expected = zip(
             shop.customer_ids.tolist(),
             *(
@@ -176,6 +185,11 @@ class CustomerValueTables:
             _insert(cursor, self.projections, PROJECTION_COLUMNS, list(expected))
             _insert(cursor, self.backtests, BACKTEST_COLUMNS, compared)
             _insert(cursor, self.fits, FIT_COLUMNS, [own])
+            cursor.execute(
+                f"update {self._built} set manifest_hash = 'mixed' "
+                "where model_name = %s and partition_date >= %s::date and partition_date < %s::date",
+                (READER, str(window.first), str(window.end)),
+            )
             cursor.execute("commit")
 
     def forget(self) -> None:
@@ -198,40 +212,43 @@ class CustomerValueTables:
         return [column.to_numpy(zero_copy_only=False) for column in table.columns]
 
 
-PROJECTION_COLUMNS = {
-    "customer_id": "number(38, 0)",
-    "p_alive": "float",
-    "projected_12m_orders": "float",
-    "projected_12m_orders_low": "float",
-    "projected_12m_orders_high": "float",
-    "projected_12m_revenue": "float",
-    "projected_12m_margin": "float",
-    "projected_12m_margin_low": "float",
-    "projected_12m_margin_high": "float",
-    "as_of_date": "date",
+Columns = Mapping[str, tuple[str, str]]
+"""Name -> type and meaning."""
+
+PROJECTION_COLUMNS: Columns = {
+    "customer_id": ("number(38, 0)", "Identifier of the customer."),
+    "p_alive": ("float", "Probability that they are still a customer, or, without an order, ever will be one."),
+    "projected_12m_orders": ("float", "Orders expected in the 365 days after the newest sale."),
+    "projected_12m_orders_low": ("float", "10 % quantile of these orders."),
+    "projected_12m_orders_high": ("float", "90 % quantile of these orders."),
+    "projected_12m_revenue": ("float", "Net revenue expected from them."),
+    "projected_12m_margin": ("float", "Margin expected from them; null where no cost is known."),
+    "projected_12m_margin_low": ("float", "10 % quantile of that margin."),
+    "projected_12m_margin_high": ("float", "90 % quantile of that margin."),
+    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
 }
-FIT_COLUMNS = {
-    "as_of_date": "date",
-    "model_version": "varchar",
-    "customers": "number(38, 0)",
-    "buyers": "number(38, 0)",
-    "log_likelihood": "float",
-    "projected_12m_orders": "float",
-    "projected_12m_orders_low": "float",
-    "projected_12m_orders_high": "float",
-    "parameters": "varchar",
+FIT_COLUMNS: Columns = {
+    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
+    "model_version": ("varchar", "Version of the model."),
+    "customers": ("number(38, 0)", "Customers known."),
+    "buyers": ("number(38, 0)", "Customers with a sale."),
+    "log_likelihood": ("float", "Of the purchases of the customers fitted to."),
+    "projected_12m_orders": ("float", "Orders expected of all customers together."),
+    "projected_12m_orders_low": ("float", "Lower end of the 80 % interval of that total."),
+    "projected_12m_orders_high": ("float", "Upper end of the 80 % interval of that total."),
+    "parameters": ("varchar", "Parameters by name, as JSON."),
 }
-BACKTEST_COLUMNS = {
-    "as_of_date": "date",
-    "rfm_segment": "varchar",
-    "history_days": "float",
-    "horizon_days": "float",
-    "customers": "number(38, 0)",
-    "predicted_orders": "float",
-    "standard_error": "float",
-    "actual_orders": "number(38, 0)",
-    "last_period_orders": "number(38, 0)",
-    "flat_rate_orders": "float",
+BACKTEST_COLUMNS: Columns = {
+    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
+    "rfm_segment": ("varchar", "Segment when the prediction was made, or 'all'."),
+    "history_days": ("float", "Days of history, those predicted included."),
+    "horizon_days": ("float", "Days predicted, the last of the history."),
+    "customers": ("number(38, 0)", "Customers known when the prediction was made."),
+    "predicted_orders": ("float", "Orders that were predicted of them."),
+    "standard_error": ("float", "Of that prediction, for all customers together."),
+    "actual_orders": ("number(38, 0)", "Orders that came."),
+    "last_period_orders": ("number(38, 0)", "Their orders in as many days before."),
+    "flat_rate_orders": ("float", "Orders at each customer's own rate since they came."),
 }
 
 
@@ -244,8 +261,8 @@ def _finite(values: np.ndarray) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
-def _insert(cursor: SnowflakeCursor, table: str, columns: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
-    chosen = ", ".join(f"column{n}::{kind}" for n, kind in enumerate(columns.values(), start=1))
+def _insert(cursor: SnowflakeCursor, table: str, columns: Columns, rows: Sequence[tuple[Any, ...]]) -> None:
+    chosen = ", ".join(f"column{n}::{kind}" for n, (kind, _) in enumerate(columns.values(), start=1))
     one = f"({', '.join(['%s'] * len(columns))})"
     for first in range(0, len(rows), ROWS_PER_INSERT):
         part = rows[first : first + ROWS_PER_INSERT]
