@@ -15,6 +15,7 @@ import dagster as dg
 
 from shopstream_assets.domains.shopstream.customer_value.warehouse import (
     BACKTEST_COLUMNS,
+    FIT_COLUMNS,
     PROJECTION_COLUMNS,
     CustomerValueTables,
     Fit,
@@ -31,14 +32,14 @@ from shopstream_assets.platform.transform.assets import BuildConfig
 if TYPE_CHECKING:
     from shopstream_assets.domains.shopstream.customer_value.backtest import Backtest
 
-NAME, BACKTEST = "customer_value", "customer_value_backtest"
+NAME, FITS, BACKTEST = "customer_value", "customer_value_fits", "customer_value_backtest"
 CHECK = "predicts_what_came"
 READS = ("dim_customers", "dim_products", "fact_orders", "fact_order_items")
 
 
 def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The fit of customer value and its backtest: one step, two tables, and a check."""
-    keys = {name: asset_key(domain.name, "models", name) for name in (NAME, BACKTEST)}
+    """The fit of customer value and its backtest: one step, three tables, and a check."""
+    keys = {name: asset_key(domain.name, "models", name) for name in (NAME, FITS, BACKTEST)}
 
     def spec(name: str, columns: Mapping[str, tuple[str, str]], description: str) -> dg.AssetSpec:
         return dg.AssetSpec(
@@ -66,8 +67,13 @@ def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -
                 PROJECTION_COLUMNS,
                 "One row per customer: the probability that they are still one, and the orders, revenue and margin "
                 "expected of them in the next 365 days, from models fitted to all sales (Pareto/NBD with the shop's "
-                "pace, Gamma-Gamma). Fitted again when a sale of a new day has arrived; docs/marts.md has the models, "
-                "CORE.CUSTOMER_VALUE_FITS the history of their parameters.",
+                "pace, Gamma-Gamma). Fitted again when a sale of a new day has arrived; docs/marts.md has the models.",
+            ),
+            spec(
+                FITS,
+                FIT_COLUMNS,
+                "One row per fit of customer value, of which there is one for each day that has a newest sale: the "
+                "parameters of the models, and what they expect of all customers together.",
             ),
             spec(
                 BACKTEST,
@@ -108,11 +114,20 @@ def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -
                     context.log.info(f"Fitting anew, as of {newest}.")
                     found = fit_anew(tables, newest.date(), window)
                 backtest = tables.backtest(found.as_of_date)
-        numbers = {NAME: described(found), BACKTEST: compared(found, backtest)}
+            rows = {
+                NAME: tables.count(tables.projections),
+                FITS: tables.count(tables.fits),
+                BACKTEST: tables.count(tables.backtests),
+            }
+            looks = {
+                NAME: tables.look(tables.projections, PROJECTION_COLUMNS),
+                FITS: {**tables.look(tables.fits, FIT_COLUMNS), **described(found)},
+                BACKTEST: {**tables.look(tables.backtests, BACKTEST_COLUMNS), **compared(found, backtest)},
+            }
         for name, key in keys.items():
             if key in context.selected_asset_keys:
-                context.add_asset_metadata(numbers[name], asset_key=key, partition_key=str(window.last))
-                yield dg.MaterializeResult(asset_key=key)
+                context.add_asset_metadata(looks[name], asset_key=key, partition_key=str(window.last))
+                yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": rows[name]})
         if context.selected_asset_check_keys:
             yield judged(keys[BACKTEST], backtest)
 
@@ -144,7 +159,7 @@ def fit_anew(tables: CustomerValueTables, as_of_date: dt.date, window: Window) -
 
 
 def described(fit: Fit | None) -> dict[str, dg.MetadataValue]:
-    """What the page of the projections draws over time."""
+    """What the page of the fits draws over time."""
     if fit is None:
         return {}
     return {

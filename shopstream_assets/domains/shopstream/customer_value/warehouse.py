@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shopstream_assets.platform.declare.tables import snowflake_name
+from shopstream_assets.platform.present import previews
 from shopstream_assets.platform.staging.ledger import built_relation
 
 if TYPE_CHECKING:
+    import dagster as dg
     import numpy as np
     from snowflake.connector import SnowflakeConnection
     from snowflake.connector.cursor import SnowflakeCursor
@@ -32,6 +34,10 @@ MODEL_VERSION = "1"
 READER = "mart_customer_ltv"
 EPOCH = "1970-01-01"
 ROWS_PER_INSERT = 5_000
+
+
+Columns = Mapping[str, tuple[str, str]]
+"""Name -> type and meaning."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,16 @@ class CustomerValueTables:
                 cursor.execute(f"delete from {table}")
             cursor.execute("commit")
 
+    def count(self, table: str) -> int:
+        """Rows of one of the tables."""
+        return int(self._rows(f"select count(*) from {table}")[0][0])
+
+    def look(self, table: str, columns: Columns) -> dict[str, dg.MetadataValue]:
+        """Ten rows of one of the tables, for its page; nothing where it has none."""
+        newest = f"select {', '.join(columns)} from {table} order by as_of_date desc"
+        with self._session.cursor() as cursor:
+            return previews.of_relation(cursor, newest, set(columns))
+
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._session.cursor() as cursor:
             cursor.execute(sql, values)
@@ -211,9 +227,6 @@ class CustomerValueTables:
             table = cursor.fetch_arrow_all(force_return_table=True)
         return [column.to_numpy(zero_copy_only=False) for column in table.columns]
 
-
-Columns = Mapping[str, tuple[str, str]]
-"""Name -> type and meaning."""
 
 PROJECTION_COLUMNS: Columns = {
     "customer_id": ("number(38, 0)", "Identifier of the customer."),
