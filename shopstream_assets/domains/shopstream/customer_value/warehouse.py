@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MODEL_VERSION = "1"
 # The model of dbt that takes the projections.
 READER = "mart_customer_ltv"
+# A sale that somebody made at some time.
+SOLD = "is_sale and customer_id is not null and ordered_at is not null"
 EPOCH = "1970-01-01"
 ROWS_PER_INSERT = 5_000
 
@@ -68,7 +70,7 @@ class CustomerValueTables:
 
     def newest_sale(self) -> dt.datetime | None:
         """When the newest sale was placed (UTC, naive); None where there is none."""
-        return self._rows(f"select max(ordered_at) from {self._core}.FACT_ORDERS where is_sale")[0][0]
+        return self._rows(f"select max(ordered_at) from {self._core}.FACT_ORDERS where {SOLD}")[0][0]
 
     def latest_fit(self) -> Fit | None:
         """The latest fit by this version of the model; None where there is none, or a later one by another."""
@@ -92,7 +94,7 @@ class CustomerValueTables:
         )
         sales = self._columns(
             f"select customer_id, {_days('ordered_at')}, (gross_revenue - discount_amount)::float, net_revenue::float "
-            f"from {self._core}.FACT_ORDERS where is_sale and customer_id is not null order by customer_id, ordered_at"
+            f"from {self._core}.FACT_ORDERS where {SOLD} order by customer_id, ordered_at"
         )
         margin_rate = self._rows(
             f"""
