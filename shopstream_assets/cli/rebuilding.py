@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shopstream_assets.platform.declare.domain import Domain
 
-MODEL_LAYERS = ("core", "marts")
+MODEL_LAYERS = ("core", "models", "marts")
 STAGING_LAYERS = ("staging",)
 
 
@@ -27,16 +27,17 @@ class RebuildFailed(Exception):
 def rebuild(domain: Domain, models: Collection[str], say: Callable[[str], None]) -> None:
     """Build models, and those made from them, anew from staging; all of the domain's where none is named.
 
+    What is fitted to them is fitted anew, too.
+
     Raises RebuildFailed where a name is no model, or the run fails.
     """
     import dagster as dg
 
-    from shopstream_assets.platform.transform.assets import dbt_step
-
+    graph = definitions_of(domain).resolve_asset_graph()
     named = dg.AssetSelection.assets(*_chosen(domain, MODEL_LAYERS, models, "model"))
-    found = sorted(named.downstream().resolve(definitions_of(domain).resolve_asset_graph()))
-    step = dbt_step(domain.name)
-    _materialize(domain, "rebuild", found, {"ops": {step: {"config": {"full_refresh": True}}}}, say)
+    found = sorted(named.downstream().resolve(graph))
+    steps = sorted({graph.assets_def_for_key(key).op.name for key in found})
+    _materialize(domain, "rebuild", found, {"ops": {step: {"config": {"full_refresh": True}} for step in steps}}, say)
 
 
 def restage(domain: Domain, tables: Collection[str], say: Callable[[str], None]) -> None:

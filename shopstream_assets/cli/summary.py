@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 Outcome = Literal["passed", "warned", "error", "none"]
-LAYERS = ("postgres", "lake", "staging", "core", "marts")
+LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 
 
 @dataclass(frozen=True)

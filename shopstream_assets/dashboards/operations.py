@@ -22,7 +22,7 @@ from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.operate.failed_runs import failed_runs
 from shopstream_assets.platform.operate.repair import commands, days_by_asset
 
-LAYERS = ("postgres", "lake", "staging", "core", "marts")
+LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 # Seconds that an answer is good for: all who look share it.
 LOOK_SECONDS = 10
 # Worst first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -32,13 +32,20 @@ from shopstream_assets.platform.staging.integrity import integrity_checks
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.assets import dbt_definitions
 
+FittedAsset = Callable[[Domain, dg.PartitionsDefinition], dg.AssetsDefinition]
+"""A model that is fitted to core, and read by marts: an asset of the layer `models`, with the partitions given."""
+
 
 def domain_definitions(
-    domain: Domain, checks: Sequence[dg.AssetChecksDefinition] = (), on_a_clock: Sequence[dg.AssetChecksDefinition] = ()
+    domain: Domain,
+    checks: Sequence[dg.AssetChecksDefinition] = (),
+    on_a_clock: Sequence[dg.AssetChecksDefinition] = (),
+    fitted: Sequence[FittedAsset] = (),
 ) -> dg.Definitions:
     """Every asset, check, job, schedule, sensor and resource of a domain.
 
-    `checks` are the domain's own; those `on_a_clock` run daily and on demand, in no refresh.
+    `checks` are the domain's own; those `on_a_clock` run daily and on demand, in no refresh. What is `fitted` between
+    core and marts is a dbt source of the marts that read it.
 
     Raises SettingsError when the environment does not say where the domain starts and what its source is.
     """
@@ -53,7 +60,8 @@ def domain_definitions(
     lake = [lake_asset(domain, table, partitions, settings.start_date) for table in domain.tables]
     downstream = [
         *(staging_asset(domain, table, partitions) for table in domain.tables),
-        dbt_definitions(domain, partitions),
+        *dbt_definitions(domain, partitions),
+        *(asset(domain, partitions) for asset in fitted),
     ]
     ages = allowed_ages(domain, [spec for assets in (*lake, *downstream) for spec in assets.specs])
     sources_checked = source_checks(domain, settings)

@@ -26,6 +26,7 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, Sequence[object]]]] = {
         "mart_signup_conversion": {"signup_date": DAYS, "country": ["DE", "FR"], "acquisition_channel": ["email"]},
         "mart_product_performance": {"product_id": range(1, 41), "product_category": ["Books"]},
         "mart_customer_ltv": {"customer_id": range(1, 41), "country": ["DE"], "rfm_segment": ["champions"]},
+        "mart_projection_backtest": {"rfm_segment": ["all", "champions", "loyal"], "as_of_date": DAYS[-3:]},
     },
     "streamvision": {
         "mart_content_performance": {

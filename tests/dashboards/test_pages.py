@@ -141,3 +141,22 @@ def test_data_health_tells_what_dagster_knows_of_every_layer() -> None:
     assert "Not well" in shown.error[0].value
     assert list(shown.dataframe[0].value["layer"]) == ["postgres", "lake", "staging", "core", "marts"]
     assert "dagster asset materialize" in shown.code[0].value
+
+
+def test_what_is_expected_of_customers_stands_with_the_interval_and_the_error_of_the_backtest(
+    marts: Mapping[str, Warehouse],
+) -> None:
+    ask = marts["shopstream"].value
+    shown = page("shopstream", "customers")
+    assert not shown.exception
+    expected = ask("select sum(projected_12m_orders) from marts.mart_customer_ltv")
+    assert metric(shown, "Orders expected") == f"{expected:,.0f}"
+    latest = "from marts.mart_projection_backtest where rfm_segment = 'all' and as_of_date = "
+    latest += "(select max(as_of_date) from marts.mart_projection_backtest)"
+    error, low, high = (
+        ask(f"select {name} {latest}")
+        for name in ("prediction_error", "projected_12m_orders_low", "projected_12m_orders_high")
+    )
+    told = " ".join(caption.value for caption in shown.caption)
+    assert f"{error:+.1%} off" in told
+    assert f"{low:,.0f} to {high:,.0f} orders are expected of all customers" in told

@@ -117,7 +117,7 @@ TRUTH: dict[str, tuple[str, str, dict[str, str]]] = {
     ),
 }
 # Expectations: no fact tells them.
-NOT_IN_THE_FACTS = {"projected_12m_orders", "projected_12m_value"}
+NOT_IN_THE_FACTS = {"projected_12m_orders", "projected_12m_revenue", "projected_12m_margin"}
 
 
 def marts(manifest: Manifest) -> list[Any]:

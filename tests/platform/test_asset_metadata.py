@@ -15,12 +15,14 @@ from shopstream_assets.platform.present.code_references import REPOSITORY, code_
 from shopstream_assets.platform.transform.column_lineage import traced
 from shopstream_assets.platform.transform.model_metadata import clear_columns
 
-LAYERS = ("postgres", "lake", "staging", "core", "marts")
+LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 GOLDEN = Path(__file__).with_name("asset_graph.json")
 # Set it to write the golden file anew.
 REGENERATE = "SHOPSTREAM_REGENERATE"
 # Dagster shows shorter Markdown in the page itself, longer behind a click.
 INLINE = 1000
+# Two days are too few to predict one from the other.
+NOTHING_IN_TWO_DAYS = ("customer_value_backtest", "mart_projection_backtest")
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +235,8 @@ def shop(graph: AssetGraph) -> Shop:
 def test_a_run_leaves_ten_rows_to_look_at_with_the_newest_partition_alone(shop: Shop, graph: AssetGraph) -> None:
     assert set(shop.materializations) == graph.materializable_asset_keys
     for asset, made in shop.materializations.items():
+        if asset.path[2] in NOTHING_IN_TWO_DAYS:
+            continue
         preview = made[-1].metadata["preview"]
         assert isinstance(preview, dg.TableMetadataValue), asset
         assert 1 <= len(preview.records) <= 10, asset
@@ -257,7 +261,7 @@ def test_personal_data_never_shows_in_the_metadata_of_a_run(shop: Shop) -> None:
 
 def test_a_run_leaves_numbers_that_plot(shop: Shop) -> None:
     for asset, made in shop.materializations.items():
-        rows = "dagster/row_count" if asset.path[1] in ("core", "marts") else "dagster/partition_row_count"
+        rows = "dagster/row_count" if asset.path[1] in ("core", "models", "marts") else "dagster/partition_row_count"
         for materialization in made:
             assert isinstance(materialization.metadata[rows], dg.IntMetadataValue), asset
         if asset.path[1] == "lake":
@@ -279,7 +283,7 @@ def test_a_partition_in_the_lake_links_to_its_manifest(shop: Shop) -> None:
 def test_every_mart_shows_a_chart_of_its_main_figure_in_the_page_itself(shop: Shop) -> None:
     for asset, made in shop.materializations.items():
         chart = made[-1].metadata.get("chart")
-        assert (chart is not None) == (asset.path[1] == "marts"), asset
+        assert (chart is not None) == (asset.path[1] == "marts" and asset.path[2] not in NOTHING_IN_TWO_DAYS), asset
         if chart is not None:
             assert isinstance(chart, dg.MarkdownMetadataValue)
             assert chart.value.startswith("!["), asset

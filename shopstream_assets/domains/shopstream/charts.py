@@ -26,6 +26,21 @@ CHARTS = {
         kind="bars",
         sql="select rfm_segment, count(*) from {table} group by rfm_segment order by count(*) desc, rfm_segment",
     ),
+    "mart_projection_backtest": Chart(
+        title="Orders of the days that the latest backtest predicted",
+        kind="bars",
+        sql="""
+            select label, orders
+            from (
+                select 1 as place, 'came' as label, actual_orders as orders, as_of_date, rfm_segment from {table}
+                union all select 2, 'predicted', predicted_orders, as_of_date, rfm_segment from {table}
+                union all select 3, 'last period again', last_period_orders, as_of_date, rfm_segment from {table}
+                union all select 4, 'flat rate each', flat_rate_orders, as_of_date, rfm_segment from {table}
+            )
+            where rfm_segment = 'all' and as_of_date = (select max(as_of_date) from {table})
+            order by place
+        """,
+    ),
     "mart_session_funnel": Chart(
         title="Sessions in which each step was observed",
         kind="bars",

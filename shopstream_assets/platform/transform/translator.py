@@ -14,7 +14,8 @@ from shopstream_assets.platform.transform.model_metadata import model_metadata
 class Translator(DagsterDbtTranslator):
     """Keys, groups and kinds of a domain's dbt models: domain/layer/table, as for every other asset.
 
-    A model's path gives its layer; the source named as the domain is its staging.
+    A model's path gives its layer; the source named as the domain is its staging. Any other source is what an asset
+    leaves between core and marts, and says in its meta which.
     """
 
     def __init__(self, domain: Domain) -> None:
@@ -24,6 +25,8 @@ class Translator(DagsterDbtTranslator):
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """domain/layer/table."""
         if dbt_resource_props["resource_type"] == "source":
+            if dbt_resource_props["source_name"] != self.domain.name:
+                return super().get_asset_key(dbt_resource_props)
             table = dbt_resource_props["name"].lower().removeprefix("stg_")
             return asset_key(self.domain.name, "staging", table)
         _, layer, name = dbt_resource_props["fqn"]

@@ -121,7 +121,6 @@ history as (
         coalesce(sales.ordered_amount, 0)::number(18, 2) as ordered_amount,
         coalesce(sales.net_revenue, 0)::number(18, 2) as net_revenue,
         coalesce(costs.units_without_cost, 0) as units_without_cost,
-        coalesce(costs.revenue_without_cost, 0)::number(18, 2) as revenue_without_cost,
         iff(
             costs.units_without_cost > 0 and costs.cost_of_goods is null,
             null,
@@ -150,48 +149,21 @@ history as (
 
 ),
 
--- What an average customer does: the prior that a short history is blended with. What has no known cost is taken to
--- earn what the rest does; where no cost at all is known, no margin can be projected.
-rates as (
+-- What the latest fit expects of the customers whom it knew.
+projections as (
 
     select
-        sum(orders) as orders,
-        sum(orders)::double / nullif(sum(days_observed), 0) as orders_per_day,
-        coalesce(sum(margin), 0)::double as margin,
-        sum(revenue_without_cost)::double as revenue_without_cost,
-        sum(margin)::double / nullif(sum(net_revenue - revenue_without_cost), 0) as margin_rate
-    from history
-
-),
-
-population as (
-
-    select
-        orders_per_day,
-        margin_rate,
-        iff(
-            orders = 0,
-            0,
-            (margin + iff(revenue_without_cost = 0, 0, revenue_without_cost * margin_rate)) / nullif(orders, 0)
-        ) as margin_per_order
-    from rates
-
-),
-
--- Expected orders of the next 365 days: mean of the gamma-Poisson posterior, with a prior worth 365 days of an
--- average customer. Margin per order: the customer's own, blended with one order of an average customer.
-expected as (
-
-    select
-        history.customer_id,
-        365 * (history.orders + 365 * population.orders_per_day) / (history.days_observed + 365) as orders_12m,
-        (
-            coalesce(history.margin, 0)::double
-            + iff(history.revenue_without_cost = 0, 0, history.revenue_without_cost * population.margin_rate)
-            + population.margin_per_order
-        ) / (history.orders + 1) as margin_per_order
-    from history
-    cross join population
+        customer_id,
+        p_alive,
+        projected_12m_orders,
+        projected_12m_orders_low,
+        projected_12m_orders_high,
+        projected_12m_revenue,
+        projected_12m_margin,
+        projected_12m_margin_low,
+        projected_12m_margin_high,
+        as_of_date
+    from {{ source('fitted', 'CUSTOMER_VALUE') }}
 
 ),
 
@@ -244,15 +216,22 @@ select
         365 * history.orders::double / history.days_observed,
         null
     )::number(18, 6) as orders_per_year,
-    expected.orders_12m::number(18, 6) as projected_12m_orders,
-    (expected.orders_12m * expected.margin_per_order)::number(18, 2) as projected_12m_value,
+    projections.p_alive::number(9, 6) as p_alive,
+    projections.projected_12m_orders::number(18, 6) as projected_12m_orders,
+    projections.projected_12m_orders_low::number(38, 0) as projected_12m_orders_low,
+    projections.projected_12m_orders_high::number(38, 0) as projected_12m_orders_high,
+    projections.projected_12m_revenue::number(18, 2) as projected_12m_revenue,
+    projections.projected_12m_margin::number(18, 2) as projected_12m_margin,
+    projections.projected_12m_margin_low::number(18, 2) as projected_12m_margin_low,
+    projections.projected_12m_margin_high::number(18, 2) as projected_12m_margin_high,
     scores.recency_score,
     scores.frequency_score,
     scores.monetary_score,
     history.signup_date,
     history.first_order_date,
     history.last_order_date,
+    projections.as_of_date as projection_as_of_date,
     history.as_of_date
 from history
-inner join expected on history.customer_id = expected.customer_id
+left join projections on history.customer_id = projections.customer_id
 left join scores on history.customer_id = scores.customer_id

@@ -1,4 +1,4 @@
-"""Customer value: who buys, how much each is worth so far, and who comes back."""
+"""Customer value: who buys, how much each is worth so far, who comes back, and what is expected of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from shopstream_assets.dashboards.figures import (
     draw,
     figure,
     nothing,
+    number,
     plain,
     ratio,
     shares,
@@ -25,7 +26,7 @@ from shopstream_assets.dashboards.marts import Condition, Marts
 from shopstream_assets.dashboards.periods import written
 from shopstream_assets.domains.shopstream.pages.choices import customers
 
-MART = "mart_customer_ltv"
+MART, BACKTEST = "mart_customer_ltv", "mart_projection_backtest"
 # What a column of the distribution spans, and where "or more" begins.
 STEP_EUR, STEPS = 250, 16
 TOP = 20
@@ -45,6 +46,11 @@ def show(marts: Marts) -> None:
             sum(orders) as orders,
             median(iff(orders > 0, net_revenue, null)) as median_revenue,
             max(as_of_date) as as_of,
+            sum(projected_12m_orders) as projected_orders,
+            sum(projected_12m_revenue) as projected_revenue,
+            sum(projected_12m_margin) as projected_margin,
+            count(projected_12m_orders) as projected,
+            max(projection_as_of_date) as projected_from,
             {_MONEY}
         from marts.{MART}
         where {chosen.sql}
@@ -56,6 +62,7 @@ def show(marts: Marts) -> None:
         return
     unit = f"to date · as of {written(whole['as_of'].date())}"
     _cards(whole)
+    _projection(marts, chosen, whole)
     left, right = st.columns(2)
     with left:
         _distribution(marts, chosen, unit)
@@ -98,6 +105,119 @@ def _cards(whole: pd.Series) -> None:
             ),
         ]
     )
+
+
+def _projection(marts: Marts, chosen: Condition, whole: pd.Series) -> None:
+    if not whole["projected"]:
+        st.info("Nothing is projected yet: the first fit comes with the first refresh that has a sale.")
+        return
+    unit = f"365 days from {written(whole['projected_from'].date())}"
+    cards(
+        [
+            Card("Orders expected", whole["projected_orders"], COUNT, marts.meaning(MART, "projected_12m_orders")),
+            Card("Revenue expected", whole["projected_revenue"], EURO, marts.meaning(MART, "projected_12m_revenue")),
+            Card("Margin expected", whole["projected_margin"], EURO, marts.meaning(MART, "projected_12m_margin")),
+        ],
+        key="projection",
+    )
+    left, right = st.columns(2)
+    with left:
+        _expected(marts, chosen, unit)
+    with right:
+        _backtest(marts)
+
+
+def _expected(marts: Marts, chosen: Condition, unit: str) -> None:
+    found = marts.rows(
+        f"""
+        select
+            rfm_segment,
+            count(projected_12m_orders) as customers,
+            avg(p_alive)::float as alive,
+            avg(projected_12m_orders)::float as expected,
+            avg(projected_12m_orders_low)::float as low,
+            avg(projected_12m_orders_high)::float as high,
+            sum(projected_12m_margin)::float as margin
+        from marts.{MART}
+        where projected_12m_orders is not null and {chosen.sql}
+        group by rfm_segment
+        """,
+        *chosen.values,
+    )
+    found["order"] = found["rfm_segment"].map({name: place for place, name in enumerate(SEGMENTS)})
+    found = found.sort_values("order").reset_index(drop=True)
+    found["name"] = found["rfm_segment"].map(plain)
+    tips = [
+        alt.Tooltip("name:N", title="Segment"),
+        alt.Tooltip("customers:Q", title="Customers", format=","),
+        alt.Tooltip("alive:Q", title="Still customers", format=".0%"),
+        alt.Tooltip("expected:Q", title="Orders expected of each", format=",.2f"),
+        alt.Tooltip("low:Q", title="From", format=",.1f"),
+        alt.Tooltip("high:Q", title="To", format=",.1f"),
+        alt.Tooltip("margin:Q", title="Margin expected of all (EUR)", format=",.0f"),
+    ]
+    meaning = (
+        "Orders expected of a customer of the segment on average, and from where to where the orders of a single one "
+        "lie with 80 % probability, on average: people differ, and do as they like."
+    )
+    with figure("Expected of a customer", f"Orders of each, with the interval · {unit}", meaning, "expected"):
+        y = alt.Y("name:N", sort=list(found["name"]), title=None)
+        shown = alt.Chart(found).encode(y=y, tooltip=tips)
+        reach = shown.mark_rule(strokeWidth=4, opacity=0.35, color=charts.MAIN).encode(
+            x=alt.X("low:Q", title=None, axis=alt.Axis(tickCount=5)), x2="high:Q"
+        )
+        middle = shown.mark_point(filled=True, size=80, opacity=1, color=charts.MAIN).encode(x="expected:Q")
+        drawn = alt.layer(reach, middle).properties(height=max(60, 33 * len(found)))
+        draw(drawn, "Points of the orders expected of a customer of each segment, with the interval as a line.")
+
+
+def _backtest(marts: Marts) -> None:
+    found = marts.rows(
+        f"""
+        select
+            rfm_segment, horizon_days, predicted_orders, standard_error, actual_orders, last_period_orders,
+            flat_rate_orders, prediction_error, projected_12m_orders_low, projected_12m_orders_high, is_judged
+        from marts.{BACKTEST}
+        where as_of_date = (select max(as_of_date) from marts.{BACKTEST})
+        """
+    )
+    meaning = (
+        "A fit that did not know the last days predicts them, of all customers whatever is chosen above; beside what "
+        "came, and what two simpler ways would have said. Before a year lay before these days the season could not be "
+        "known."
+    )
+    total = found[found["rfm_segment"] == "all"]
+    days = f"The last {int(total.iloc[0]['horizon_days'])} days" if len(total) else "All customers"
+    with figure("How well that predicts", f"Orders · {days}", meaning, "backtest"):
+        if total.empty:
+            st.info("The history is too short for a backtest: nothing proves yet what is expected.")
+            return
+        whole = total.iloc[0]
+        low, high = number(whole["projected_12m_orders_low"], COUNT), number(whole["projected_12m_orders_high"], COUNT)
+        error, chance = number(whole["prediction_error"], "{:+.1%}"), number(whole["standard_error"], COUNT)
+        st.caption(
+            f"All customers together: {error} off; chance alone explains ±{chance} orders. In the next 365 days "
+            f"{low} to {high} orders are expected of all customers (80 %)."
+        )
+        if not whole["is_judged"]:
+            st.caption("The history is too short to judge that: less than a year lay before these days.")
+        found["order"] = found["rfm_segment"].map({name: place for place, name in enumerate(("all", *SEGMENTS))})
+        found = found.sort_values("order").reset_index(drop=True)
+        found["name"] = found["rfm_segment"].map(plain)
+        table(
+            found,
+            {
+                "name": "Segment then",
+                "actual_orders": st.column_config.NumberColumn("Came", format="localized"),
+                "predicted_orders": st.column_config.NumberColumn("Predicted", format="%.0f"),
+                "prediction_error": st.column_config.NumberColumn("Error", format="percent"),
+                "last_period_orders": st.column_config.NumberColumn("Last period again", format="localized"),
+                "flat_rate_orders": st.column_config.NumberColumn("Flat rate each", format="%.0f"),
+            },
+            "projection_backtest",
+            "What the backtest predicted of each segment, and what came",
+            height=300,
+        )
 
 
 def _distribution(marts: Marts, chosen: Condition, unit: str) -> None:

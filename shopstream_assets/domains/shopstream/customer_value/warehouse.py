@@ -1,0 +1,287 @@
+"""Customer value in the warehouse: what a fit reads of core, and the tables that it leaves there.
+
+dbt makes the tables (macros/customer_value.sql). A fit replaces the projections and adds its own row, in one
+transaction: readers see one fit or the other.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shopstream_assets.platform.declare.tables import snowflake_name
+from shopstream_assets.platform.present import previews
+from shopstream_assets.platform.staging.ledger import built_relation
+
+if TYPE_CHECKING:
+    import dagster as dg
+    import numpy as np
+    from snowflake.connector import SnowflakeConnection
+    from snowflake.connector.cursor import SnowflakeCursor
+
+    from shopstream_assets.domains.shopstream.customer_value.backtest import Backtest
+    from shopstream_assets.domains.shopstream.customer_value.history import Shop
+    from shopstream_assets.domains.shopstream.customer_value.model import Projection
+    from shopstream_assets.platform.declare.partitions import Window
+
+# Part of each fit's row: a fit of another version of the model is made again.
+MODEL_VERSION = "1"
+# The model of dbt that takes the projections.
+READER = "mart_customer_ltv"
+# A sale that somebody made at some time.
+SOLD = "is_sale and customer_id is not null and ordered_at is not null"
+EPOCH = "1970-01-01"
+ROWS_PER_INSERT = 5_000
+
+
+Columns = Mapping[str, tuple[str, str]]
+"""Name -> type and meaning."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One row of CORE.CUSTOMER_VALUE_FITS: a fit as of a day (UTC), and what it expects of all customers together."""
+
+    as_of_date: dt.date
+    customers: int
+    buyers: int
+    log_likelihood: float
+    projected_orders: float
+    projected_orders_low: float
+    projected_orders_high: float
+    parameters: Mapping[str, float]
+
+
+class CustomerValueTables:
+    """The tables of one warehouse database."""
+
+    def __init__(self, session: SnowflakeConnection, database: str) -> None:
+        self._session = session
+        core = f"{snowflake_name(database)}.CORE"
+        self._core = core
+        self._built = built_relation(database)
+        self.projections = f"{core}.CUSTOMER_VALUE"
+        self.fits = f"{core}.CUSTOMER_VALUE_FITS"
+        self.backtests = f"{core}.CUSTOMER_VALUE_BACKTEST"
+
+    def newest_sale(self) -> dt.datetime | None:
+        """When the newest sale was placed (UTC, naive); None where there is none."""
+        return self._rows(f"select max(ordered_at) from {self._core}.FACT_ORDERS where {SOLD}")[0][0]
+
+    def latest_fit(self) -> Fit | None:
+        """The latest fit by this version of the model; None where there is none, or a later one by another."""
+        rows = self._rows(
+            "select as_of_date, customers, buyers, log_likelihood, projected_12m_orders, projected_12m_orders_low, "
+            f"projected_12m_orders_high, parameters, model_version from {self.fits} order by as_of_date desc limit 1"
+        )
+        if not rows or rows[0][-1] != MODEL_VERSION:
+            return None
+        as_of_date, customers, buyers, log_likelihood, total, low, high, parameters, _ = rows[0]
+        return Fit(as_of_date, customers, buyers, log_likelihood, total, low, high, json.loads(parameters))
+
+    def shop(self) -> Shop:
+        """All customers and sales, as arrays; there must be a sale."""
+        import numpy as np
+
+        from shopstream_assets.domains.shopstream.customer_value.history import Shop
+
+        customers = self._columns(
+            f"select customer_id, {_days('signed_up_at')} from {self._core}.DIM_CUSTOMERS order by customer_id"
+        )
+        sales = self._columns(
+            f"select customer_id, {_days('ordered_at')}, (gross_revenue - discount_amount)::float, net_revenue::float "
+            f"from {self._core}.FACT_ORDERS where {SOLD} order by customer_id, ordered_at"
+        )
+        margin_rate = self._rows(
+            f"""
+            select
+                sum(lines.net_revenue - (lines.units_sold - lines.units_refunded) * products.unit_cost)::float
+                / nullif(sum(lines.net_revenue), 0)::float
+            from {self._core}.FACT_ORDER_ITEMS as lines
+            inner join {self._core}.DIM_PRODUCTS as products on lines.product_id = products.product_id
+            where products.unit_cost is not null
+            """
+        )[0][0]
+        ids, signed_up = customers
+        who, ordered, amount, kept = sales
+        return Shop.of(
+            (ids.astype(np.int64), signed_up),
+            (who.astype(np.int64), ordered, amount, kept),
+            until=float(ordered.max()),
+            margin_rate=math.nan if margin_rate is None else float(margin_rate),
+        )
+
+    def backtest(self, as_of_date: dt.date) -> Backtest | None:
+        """The backtest of a fit; None where its history was too short for any."""
+        from shopstream_assets.domains.shopstream.customer_value.backtest import ALL, Backtest, Compared
+
+        rows = self._rows(
+            "select rfm_segment, customers, predicted_orders, actual_orders, last_period_orders, flat_rate_orders, "
+            f"history_days, horizon_days, standard_error from {self.backtests} where as_of_date = %s::date "
+            f"order by rfm_segment <> '{ALL}', rfm_segment",
+            (str(as_of_date),),
+        )
+        if not rows:
+            return None
+        *_, history_days, days, standard_error = rows[0]
+        compared = tuple(
+            Compared(segment, customers, predicted, actual, last_period, flat_rate)
+            for segment, customers, predicted, actual, last_period, flat_rate, *_ in rows
+        )
+        return Backtest(history_days, days, compared, standard_error)
+
+    def replace(self, fit: Fit, shop: Shop, projection: Projection, backtest: Backtest | None, window: Window) -> None:
+        """Leave a fit, its projections and its backtest, and forget fits as of that day or later ones.
+
+        In the models' ledger the run's days are taken from their reader, in the same transaction: should the run end
+        before it is built from this fit, the catch-up sensor asks for it.
+        """
+        expected = zip(
+            shop.customer_ids.tolist(),
+            *(
+                _finite(values)
+                for values in (
+                    projection.alive,
+                    projection.orders,
+                    projection.orders_low,
+                    projection.orders_high,
+                    projection.revenue,
+                    projection.margin,
+                    projection.margin_low,
+                    projection.margin_high,
+                )
+            ),
+            [str(fit.as_of_date)] * len(shop.customer_ids),
+            strict=True,
+        )
+        compared = [
+            (
+                str(fit.as_of_date),
+                one.segment,
+                backtest.history_days,
+                backtest.days,
+                one.customers,
+                one.predicted,
+                backtest.standard_error if one is backtest.total else None,
+                one.came,
+                one.last_period,
+                one.flat_rate,
+            )
+            for one in (backtest.compared if backtest else ())
+            if backtest
+        ]
+        own = (
+            str(fit.as_of_date),
+            MODEL_VERSION,
+            fit.customers,
+            fit.buyers,
+            fit.log_likelihood,
+            fit.projected_orders,
+            fit.projected_orders_low,
+            fit.projected_orders_high,
+            json.dumps(fit.parameters),
+        )
+        with self._session.cursor() as cursor:
+            cursor.execute("begin")
+            cursor.execute(f"delete from {self.projections}")
+            for table in (self.fits, self.backtests):
+                cursor.execute(f"delete from {table} where as_of_date >= %s::date", (str(fit.as_of_date),))
+            _insert(cursor, self.projections, PROJECTION_COLUMNS, list(expected))
+            _insert(cursor, self.backtests, BACKTEST_COLUMNS, compared)
+            _insert(cursor, self.fits, FIT_COLUMNS, [own])
+            cursor.execute(
+                f"update {self._built} set manifest_hash = 'mixed' "
+                "where model_name = %s and partition_date >= %s::date and partition_date < %s::date",
+                (READER, str(window.first), str(window.end)),
+            )
+            cursor.execute("commit")
+
+    def forget(self) -> None:
+        """Leave no projection: of a shop that has sold nothing (any more)."""
+        with self._session.cursor() as cursor:
+            cursor.execute("begin")
+            for table in (self.projections, self.fits, self.backtests):
+                cursor.execute(f"delete from {table}")
+            cursor.execute("commit")
+
+    def count(self, table: str) -> int:
+        """Rows of one of the tables."""
+        return int(self._rows(f"select count(*) from {table}")[0][0])
+
+    def look(self, table: str, columns: Columns) -> dict[str, dg.MetadataValue]:
+        """Ten rows of one of the tables, for its page; nothing where it has none."""
+        newest = f"select {', '.join(columns)} from {table} order by as_of_date desc"
+        with self._session.cursor() as cursor:
+            return previews.of_relation(cursor, newest, set(columns))
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._session.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall()
+
+    def _columns(self, sql: str) -> list[np.ndarray]:
+        with self._session.cursor() as cursor:
+            cursor.execute(sql)
+            table = cursor.fetch_arrow_all(force_return_table=True)
+        return [column.to_numpy(zero_copy_only=False) for column in table.columns]
+
+
+PROJECTION_COLUMNS: Columns = {
+    "customer_id": ("number(38, 0)", "Identifier of the customer."),
+    "p_alive": ("float", "Probability that they are still a customer, or, without an order, ever will be one."),
+    "projected_12m_orders": ("float", "Orders expected in the 365 days after the newest sale."),
+    "projected_12m_orders_low": ("float", "10 % quantile of these orders."),
+    "projected_12m_orders_high": ("float", "90 % quantile of these orders."),
+    "projected_12m_revenue": ("float", "Net revenue expected from them."),
+    "projected_12m_margin": ("float", "Margin expected from them; null where no cost is known."),
+    "projected_12m_margin_low": ("float", "10 % quantile of that margin."),
+    "projected_12m_margin_high": ("float", "90 % quantile of that margin."),
+    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
+}
+FIT_COLUMNS: Columns = {
+    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
+    "model_version": ("varchar", "Version of the model."),
+    "customers": ("number(38, 0)", "Customers known."),
+    "buyers": ("number(38, 0)", "Customers with a sale."),
+    "log_likelihood": ("float", "Of the purchases of the customers fitted to."),
+    "projected_12m_orders": ("float", "Orders expected of all customers together."),
+    "projected_12m_orders_low": ("float", "Lower end of the 80 % interval of that total."),
+    "projected_12m_orders_high": ("float", "Upper end of the 80 % interval of that total."),
+    "parameters": ("varchar", "Parameters by name, as JSON."),
+}
+BACKTEST_COLUMNS: Columns = {
+    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
+    "rfm_segment": ("varchar", "Segment when the prediction was made, or 'all'."),
+    "history_days": ("float", "Days of history, those predicted included."),
+    "horizon_days": ("float", "Days predicted, the last of the history."),
+    "customers": ("number(38, 0)", "Customers known when the prediction was made."),
+    "predicted_orders": ("float", "Orders that were predicted of them."),
+    "standard_error": ("float", "Of that prediction, for all customers together."),
+    "actual_orders": ("number(38, 0)", "Orders that came."),
+    "last_period_orders": ("number(38, 0)", "Their orders in as many days before."),
+    "flat_rate_orders": ("float", "Orders at each customer's own rate since they came."),
+}
+
+
+def _days(column: str) -> str:
+    """SQL: a moment in days since 1970, to the microsecond."""
+    return f"(datediff('microsecond', '{EPOCH}'::timestamp_ntz, {column}) / 86400000000.0)::float"
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _insert(cursor: SnowflakeCursor, table: str, columns: Columns, rows: Sequence[tuple[Any, ...]]) -> None:
+    chosen = ", ".join(f"column{n}::{kind}" for n, (kind, _) in enumerate(columns.values(), start=1))
+    one = f"({', '.join(['%s'] * len(columns))})"
+    for first in range(0, len(rows), ROWS_PER_INSERT):
+        part = rows[first : first + ROWS_PER_INSERT]
+        cursor.execute(
+            f"insert into {table} ({', '.join(columns)}) select {chosen} from values {', '.join([one] * len(part))}",
+            [value for row in part for value in row],
+        )
