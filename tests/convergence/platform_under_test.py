@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from emptied import empty
 from interruption import Act, dbt_watched, watched
 
 from shopstream_assets.cli.summary import Services
@@ -152,10 +153,8 @@ class Platform:
 
     def reset_warehouse(self) -> None:
         """An empty database with its four schemas."""
-        with self.services.warehouse.connection(REPORTING) as session, session.cursor() as cursor:
-            for schema in ("RAW", "STAGING", "CORE", "MARTS"):
-                cursor.execute(f"drop schema if exists {self.services.warehouse.database}.{schema} cascade")
-                cursor.execute(f"create schema {self.services.warehouse.database}.{schema}")
+        empty(self.services.warehouse)
+        with self.services.warehouse.connection(REPORTING) as session:
             for table in TABLES:
                 create_staging_table(session, self.services.warehouse.database, table, ())
             create_ledgers(session, self.services.warehouse.database)

@@ -139,7 +139,7 @@ def test_data_health_tells_what_dagster_knows_of_every_layer() -> None:
     assert not [found.value for found in shown.error if "Only the marts" in found.value]
     # Nothing has run on this stack, or some tests have: days of assets are missing, and it says how to repair them.
     assert "Not well" in shown.error[0].value
-    assert list(shown.dataframe[0].value["layer"]) == ["postgres", "lake", "staging", "core", "marts"]
+    assert list(shown.dataframe[0].value["layer"]) == ["postgres", "lake", "staging", "core", "models", "marts"]
     assert "dagster asset materialize" in shown.code[0].value
 
 

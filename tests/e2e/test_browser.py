@@ -15,7 +15,7 @@ from dagster_process import Dagster, dagster, wait_for
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-LAYERS = ("postgres", "lake", "staging", "core", "marts")
+LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 ANSWER_SECONDS, RUN_SECONDS = 30, 90
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from emptied import empty
 
 from shopstream_assets.platform.present.code_references import REPOSITORY, code_references
 from shopstream_assets.platform.transform.column_lineage import traced
@@ -213,6 +214,7 @@ def shop(graph: AssetGraph) -> Shop:
     partitions = graph.get(key("lake/orders")).partitions_def
     assert partitions is not None
     first, second = partitions.get_partition_keys()[:2]
+    empty(Services.of(SHOPSTREAM).warehouse)
     span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": second}
     job = defs.resolve_job_def("refresh_shopstream")
     with dg.DagsterInstance.ephemeral() as instance:

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from emptied import empty
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
@@ -64,6 +65,7 @@ class Chain:
 def chain(local_stack: Mapping[str, str]) -> Chain:
     """Three days of the shop, materialized."""
     found = Chain()
+    empty(found.services.warehouse)
     found.run(0, 2)
     return found
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import psycopg
 import pytest
+from emptied import empty
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.checks import equals_the_source, equals_the_source_everywhere
@@ -52,9 +53,7 @@ class Shop:
                 self.sql(statement)
         for number in range(1, 9):
             self.order(number, number // 2)
-        for schema in ("RAW", "STAGING", "CORE", "MARTS"):
-            self.warehouse(f"drop schema if exists {{database}}.{schema} cascade")
-            self.warehouse(f"create schema {{database}}.{schema}")
+        empty(self.services.warehouse)
 
     def order(self, number: int, placed: int, discount: str = "1.00") -> None:
         at, changed = f"{day(placed)} 08:00+00", f"{day(placed + 1)} 09:00+00"
