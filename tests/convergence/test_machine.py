@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from machine import Machine, StagingMachine
@@ -33,5 +34,6 @@ def test_staging_converges_to_the_source_whatever_happens(small_services: Servic
     run(StagingMachine, small_services, sequences=1, steps=14)
 
 
+@pytest.mark.long
 def test_core_and_marts_converge_to_the_source_whatever_happens(small_services: Services) -> None:
     run(Machine, small_services, sequences=1, steps=10)

@@ -62,6 +62,7 @@ def differing(warehouse: Warehouse) -> dict[dt.date, set[str]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + LOGS))
 def test_a_log_of_any_changes_built_in_any_order_gives_what_a_full_rebuild_gives(
     warehouse: Warehouse, seed: int

@@ -87,6 +87,7 @@ def test_a_cursor_that_moved_back_does_not_bring_the_old_version_back(warehouse:
     assert [row["status"] for row in warehouse.records(ORDERS)] == ["refunded"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shop")
 def test_an_order_that_is_dated_anew_leaves_its_old_date_though_the_log_has_forgotten_it(warehouse: Warehouse) -> None:
     warehouse.publish("orders", day(1), [order(1, 3, updated_at=at(1), _snapshot="0002")])
@@ -97,6 +98,7 @@ def test_an_order_that_is_dated_anew_leaves_its_old_date_though_the_log_has_forg
     assert dates(warehouse, SALES, "order_date") == {day(3)}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shop")
 def test_a_line_that_changed_hands_is_counted_once_also_when_only_its_new_order_is_built(warehouse: Warehouse) -> None:
     warehouse.publish("orders", day(2), [order(2, 2, _snapshot="0002")])
@@ -140,6 +142,7 @@ def test_a_session_across_midnight_is_of_the_day_it_began_whatever_day_brings_or
     assert steps() == {day(2): (1, 1, 1, 0, 1)}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shop")
 def test_a_cohort_is_complete_when_the_data_has_gone_past_its_window_though_nothing_of_it_changed(
     warehouse: Warehouse,

@@ -121,6 +121,7 @@ def test_a_name_that_is_no_model_is_refused_with_those_that_are(shop: Shop) -> N
     assert "fact_orders" in result.stderr
 
 
+@pytest.mark.long
 def test_a_rebuild_that_fails_exits_with_an_error_that_says_why(shop: Shop) -> None:
     result = shop.run([*SHOPSTREAM, "rebuild", "dim_products"], SNOWFLAKE_DATABASE="NO_SUCH_DATABASE")
 

@@ -302,6 +302,7 @@ def test_a_table_that_nothing_happened_to_has_the_same_probe_and_any_change_anot
     assert shop.probe(ORDERS) != before
 
 
+@pytest.mark.long
 def test_the_cursor_stays_small(shop: Shop) -> None:
     assert shop.look(days=31) != {}
     shop.refresh(shop.look(days=31))

@@ -103,6 +103,7 @@ def test_the_files_of_a_manifest_come_together_or_not_at_all(project: Path) -> N
     assert json.loads((found.folder / "lineage.json").read_text()) == found.lineage
 
 
+@pytest.mark.long
 def test_old_manifests_are_removed_unless_a_process_still_reads_them(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -272,6 +272,7 @@ def test_the_slots_of_a_run_that_was_marked_as_ended_are_kept_while_its_process_
     assert slots.get_concurrency_info("test").active_run_ids == set()
 
 
+@pytest.mark.long
 def test_a_library_that_cannot_be_imported_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "psycopg.py").write_text("raise ValueError('numpy.dtype size changed')")
     code = "import sys, shopstream_assets.platform.hosting.preload as _; print(*sys.modules)"

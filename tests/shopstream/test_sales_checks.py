@@ -156,6 +156,7 @@ def test_a_row_of_the_mart_that_was_changed_by_hand_fails_with_date_figures_and_
     assert shop.check(equals_the_source, day(6), day(6)).passed
 
 
+@pytest.mark.long
 def test_an_order_that_all_models_have_wrong_fails_on_the_days_on_which_it_changed(shop: Shop) -> None:
     shop.warehouse(
         "update {database}.CORE.FACT_ORDERS set order_discount = 3, net_revenue = net_revenue - 2 where order_id = 2"
@@ -211,6 +212,7 @@ class Overtaken(WarehouseResource):
             yield session
 
 
+@pytest.mark.long
 def test_a_mart_that_is_built_of_something_newer_while_it_is_compared_fails_nothing(shop: Shop) -> None:
     def happens() -> None:
         # To another date and day: the first date has nothing left that would tell.
