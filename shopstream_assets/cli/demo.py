@@ -151,6 +151,7 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, 
 
     from shopstream_assets.embedded.interrupts import interrupts
     from shopstream_assets.embedded.stack import all_live
+    from shopstream_assets.platform.operate.slots import free_slots_of_dead_runs
     from shopstream_assets.platform.transform.assets import built_manifest
 
     mark = {f"{domain.name}/demo": uuid4().hex}
@@ -175,6 +176,8 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, 
         interrupts(),
     ):
         built_manifest(domain)
+        # Of a demo that was killed: this one would wait for them for ever.
+        free_slots_of_dead_runs(instance, domain.pool)
         # In a folder of its own, as Dagster lets an `.env` of the current one override the environment; in a session
         # of its own, as Ctrl-C must reach it through us, once.
         worker = subprocess.Popen(

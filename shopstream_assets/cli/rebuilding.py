@@ -68,6 +68,7 @@ def _materialize(
 
     from shopstream_assets.cli.demo import failures
     from shopstream_assets.platform.declare.partitions import SPAN_TAGS
+    from shopstream_assets.platform.operate.slots import free_slots_of_dead_runs
 
     definitions = definitions_of(domain)
     graph = definitions.resolve_asset_graph()
@@ -82,6 +83,7 @@ def _materialize(
     told = ", ".join(key.path[-1] for key in keys)
     say(f"{name}: {told}, {days[0]} to {days[-1]}")
     with dg.DagsterInstance.get() as instance:
+        free_slots_of_dead_runs(instance, domain.pool)
         result = job.execute_in_process(
             instance=instance,
             run_config={**run_config, "loggers": {"console": {"config": {"log_level": "ERROR"}}}},
