@@ -18,6 +18,7 @@ from dagster_process import forking_instance, wait_for
 
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher, living_worker
+from shopstream_assets.platform.operate.slots import free_slots_of_dead_runs
 
 SECONDS = 60
 
@@ -270,6 +271,24 @@ def test_the_slots_of_a_run_that_was_marked_as_ended_are_kept_while_its_process_
     process.wait()
     slots.free_concurrency_slots_for_run(run.run_id)
     assert slots.get_concurrency_info("test").active_run_ids == set()
+
+
+def test_a_command_frees_the_slots_of_runs_that_were_killed_here_and_no_others(
+    stored: dg.DagsterInstance, unlaunched: tuple[dg.DagsterRun, subprocess.Popen[bytes]]
+) -> None:
+    run, process = unlaunched
+    slots = stored.event_log_storage
+    slots.set_concurrency_slots("test", 2)
+    for run_id in (run.run_id, "of-another-machine"):
+        slots.claim_concurrency_slot("test", run_id, "wait")
+
+    free_slots_of_dead_runs(stored, "test")
+    assert slots.get_concurrency_info("test").active_run_ids == {run.run_id, "of-another-machine"}
+
+    process.kill()
+    process.wait()
+    free_slots_of_dead_runs(stored, "test")
+    assert slots.get_concurrency_info("test").active_run_ids == {"of-another-machine"}
 
 
 @pytest.mark.long

@@ -154,13 +154,6 @@ def _type(kind: ColumnType) -> str:
     return f"numeric({kind.precision}, {kind.scale})"
 
 
-def _names(kind: ColumnType) -> Iterator[str]:
-    """What the expression for a type is made of."""
-    if kind.element and kind not in NAMES:
-        yield from _names(kind.element)
-    yield _type(kind).partition("(")[0]
-
-
 def _call(name: str, arguments: Sequence[Lines], indent: int) -> Lines:
     """A call that begins behind `indent` spaces: in one line where it fits with a comma behind, else one for each."""
     if all(len(lines) == 1 for lines in arguments):

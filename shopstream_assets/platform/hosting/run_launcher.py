@@ -115,6 +115,11 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         """Whether another process still executes the run, whatever its status says."""
         return run_id not in _held and living_worker(self._file(run_id)) is not None
 
+    def was_killed(self, run_id: str) -> bool:
+        """Whether the run's worker left its file behind, as only one that could not end by itself does."""
+        file = self._file(run_id)
+        return file.exists() and living_worker(file) is None
+
     def terminate(self, run_id: str) -> bool:
         """Interrupt the run's worker; False where there is none."""
         run = self._instance.get_run_by_id(run_id)
@@ -123,7 +128,7 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         self._instance.report_run_canceling(run)
         if (pid := living_worker(self._file(run_id))) is None:
             # It may not have come so far as to have a file: then it finds the run canceling, and ends it itself.
-            if self._was_killed(run_id):
+            if self.was_killed(run_id):
                 clear_scratch(self._file(run_id))
                 self._instance.report_run_canceled(run, "The run had no process any more.")
             return False
@@ -140,22 +145,17 @@ class ForkingRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the run's worker lives. A run that has no file here, as one of another machine, is taken for living:
         nothing is known of it."""
-        if self._was_killed(run.run_id):
+        if self.was_killed(run.run_id):
             clear_scratch(self._file(run.run_id))
             return CheckRunHealthResult(WorkerStatus.FAILED, "its process was killed")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """What Dagster adds to its message on a run that did not start or end in time."""
-        return f"Its process {'was killed' if self._was_killed(run.run_id) else 'may still live'}."
+        return f"Its process {'was killed' if self.was_killed(run.run_id) else 'may still live'}."
 
     def _file(self, run_id: str) -> Path:
         return self._folder / run_id
-
-    def _was_killed(self, run_id: str) -> bool:
-        """Whether the run's worker left its file behind, as only one that could not end by itself does."""
-        file = self._file(run_id)
-        return file.exists() and living_worker(file) is None
 
     def _forget_killed_workers(self) -> None:
         for file in self._folder.iterdir():
