@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from rich import box
 from rich.table import Table
 
+from shopstream_assets.platform.declare.domain import LAYERS
+
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 Outcome = Literal["passed", "warned", "error", "none"]
-LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 
 
 @dataclass(frozen=True)

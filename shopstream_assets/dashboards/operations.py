@@ -15,14 +15,13 @@ import pandas as pd
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
-from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.domain import LAYERS, Domain
 from shopstream_assets.platform.declare.partitions import spans
 from shopstream_assets.platform.declare.registry import domain_named
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.operate.failed_runs import failed_runs
 from shopstream_assets.platform.operate.repair import commands, days_by_asset
 
-LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 # Seconds that an answer is good for: all who look share it.
 LOOK_SECONDS = 10
 # Worst first.

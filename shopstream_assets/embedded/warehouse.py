@@ -12,11 +12,10 @@ from pathlib import Path
 
 from shopstream_assets.embedded.process import Running
 from shopstream_assets.embedded.state import Home, Memory, environment
+from shopstream_assets.platform.declare.settings import SCHEMAS, WAREHOUSES
 
 NAME = "snowflake"
 STOP_SIGNAL = signal.SIGTERM
-SCHEMAS = ("RAW", "STAGING", "CORE", "MARTS")
-WAREHOUSES = ("LOADING_WH", "TRANSFORMING_WH", "REPORTING_WH")
 
 
 def command(home: Home, memory: Memory) -> list[str]:

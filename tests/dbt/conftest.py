@@ -20,6 +20,7 @@ from small_store import Log, Row
 
 from shopstream_assets.domains.shopstream.tables import TABLES
 from shopstream_assets.embedded.process import free_ports
+from shopstream_assets.platform.declare.settings import SCHEMAS
 from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 from shopstream_assets.platform.transform.dbt_invocation import invoke_dbt
 from shopstream_assets.platform.transform.dbt_manifest import read_parsed
@@ -73,7 +74,7 @@ class Warehouse:
     def reset(self) -> None:
         """No models, and empty staging tables."""
         self.execute(f"create database if not exists {DATABASE}")
-        for schema in ("RAW", "STAGING", "CORE", "MARTS"):
+        for schema in SCHEMAS:
             self.execute(f"drop schema if exists {DATABASE}.{schema} cascade")
             self.execute(f"create schema {DATABASE}.{schema}")
         for table in TABLES:

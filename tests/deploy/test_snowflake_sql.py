@@ -14,10 +14,10 @@ import yaml  # type: ignore[import-untyped]
 from account_sql import DEPLOY, Grants, Statement, add_up, parse_all, scripts
 from sqlglot import exp
 
-from shopstream_assets.cli.doctor.warehouse import SCHEMAS, WAREHOUSES
 from shopstream_assets.cli.generate.staging_tables import tag_statements
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.registry import domains
+from shopstream_assets.platform.declare.settings import SCHEMAS, WAREHOUSES
 from shopstream_assets.platform.declare.tables import BIGINT, DATE, TIMESTAMP, Column, SourceTable
 from shopstream_assets.platform.definitions import SNOWFLAKE
 from shopstream_assets.platform.errors import Problem

@@ -12,10 +12,11 @@ import pytest
 from chromium import skip_without_browser, visit
 from dagster_process import Dagster, dagster, wait_for
 
+from shopstream_assets.platform.declare.domain import LAYERS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 ANSWER_SECONDS, RUN_SECONDS = 30, 90
 
 

@@ -12,11 +12,11 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from emptied import empty
 
+from shopstream_assets.platform.declare.domain import LAYERS
 from shopstream_assets.platform.present.code_references import REPOSITORY, code_references
 from shopstream_assets.platform.transform.column_lineage import traced
 from shopstream_assets.platform.transform.model_metadata import clear_columns
 
-LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 GOLDEN = Path(__file__).with_name("asset_graph.json")
 # Set it to write the golden file anew.
 REGENERATE = "SHOPSTREAM_REGENERATE"

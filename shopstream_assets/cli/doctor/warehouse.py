@@ -10,14 +10,13 @@ from typing import Any
 from shopstream_assets.cli.doctor.finding import LOCAL_HINT, Environment, Finding, words
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.settings import (
+    SCHEMAS,
+    WAREHOUSES,
     lake_bucket,
     storage_integration,
     variable_of,
     warehouse_database,
 )
-
-SCHEMAS = ("RAW", "STAGING", "CORE", "MARTS")
-WAREHOUSES = ("LOADING_WH", "TRANSFORMING_WH", "REPORTING_WH")
 
 
 def check_warehouse(domain: Domain, environment: Environment) -> Iterator[Finding]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
 REPOSITORY = Path(__file__).parents[3]
+# The layers of every domain, in the order in which a row passes them.
+LAYERS = ("postgres", "lake", "staging", "core", "models", "marts")
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # A table whose assets Dagster can name: steps are called after them.
 TABLE_NAME = re.compile(r"[A-Za-z0-9_]+")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from shopstream_assets.platform.declare.domain import Domain
 
 SourceMode = Literal["simulated", "live"]
+# Of the warehouse, whatever the business: the virtual warehouses of the account, and the schemas of each database.
+WAREHOUSES = ("LOADING_WH", "TRANSFORMING_WH", "REPORTING_WH")
+SCHEMAS = ("RAW", "STAGING", "CORE", "MARTS")
 
 
 class SettingsError(Exception):

@@ -8,18 +8,12 @@ pymc, pytensor and a compiler. It is imported where a fit runs, not where defini
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from shopstream_assets.domains.shopstream.customer_value.warehouse import (
-    BACKTEST_COLUMNS,
-    FIT_COLUMNS,
-    PROJECTION_COLUMNS,
-    CustomerValueTables,
-    Fit,
-)
+from shopstream_assets.domains.shopstream.customer_value.warehouse import CustomerValueTables, Declared, Fit
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
 from shopstream_assets.platform.declare.settings import warehouse_database
@@ -28,10 +22,12 @@ from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.present.code_references import code_references, definition
 from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
 from shopstream_assets.platform.transform.assets import BuildConfig
+from shopstream_assets.platform.transform.dbt_manifest import built_manifest
 
 if TYPE_CHECKING:
     from shopstream_assets.domains.shopstream.customer_value.backtest import Backtest
 
+# The assets and, in capitals, their tables.
 NAME, FITS, BACKTEST = "customer_value", "customer_value_fits", "customer_value_backtest"
 CHECK = "predicts_what_came"
 READS = ("dim_customers", "dim_products", "fact_orders", "fact_order_items")
@@ -40,8 +36,9 @@ READS = ("dim_customers", "dim_products", "fact_orders", "fact_order_items")
 def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The fit of customer value and its backtest: one step, three tables, and a check."""
     keys = {name: asset_key(domain.name, "models", name) for name in (NAME, FITS, BACKTEST)}
+    declared = {name: Declared.of(built_manifest(domain), name) for name in keys}
 
-    def spec(name: str, columns: Mapping[str, tuple[str, str]], description: str) -> dg.AssetSpec:
+    def spec(name: str) -> dg.AssetSpec:
         return dg.AssetSpec(
             keys[name],
             deps=[asset_key(domain.name, "core", table) for table in READS],
@@ -50,38 +47,18 @@ def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -
             tags={"domain": domain.name, "layer": "models"},
             kinds={"python", "snowflake"},
             partitions_def=partitions,
-            description=description,
+            description=declared[name].description,
             metadata={
                 "dagster/table_name": f"{warehouse_database(domain)}.CORE.{name.upper()}",
                 "dagster/column_schema": dg.TableSchema(
-                    [dg.TableColumn(column, kind, meaning) for column, (kind, meaning) in columns.items()]
+                    [dg.TableColumn(column, kind, told) for column, (kind, told) in declared[name].columns.items()]
                 ),
                 **code_references(definition(customer_value_assets)),
             },
         )
 
     @dg.multi_asset(
-        specs=[
-            spec(
-                NAME,
-                PROJECTION_COLUMNS,
-                "One row per customer: the probability that they are still one, and the orders, revenue and margin "
-                "expected of them in the next 365 days, from models fitted to all sales (Pareto/NBD with the shop's "
-                "pace, Gamma-Gamma). Fitted again when a sale of a new day has arrived; docs/marts.md has the models.",
-            ),
-            spec(
-                FITS,
-                FIT_COLUMNS,
-                "One row per fit of customer value, of which there is one for each day that has a newest sale: the "
-                "parameters of the models, and what they expect of all customers together.",
-            ),
-            spec(
-                BACKTEST,
-                BACKTEST_COLUMNS,
-                "One row per fit and RFM segment ('all' too): what a fit that did not know the last days of the "
-                "history would have predicted of them, beside what came and two simpler ways to predict it.",
-            ),
-        ],
+        specs=[spec(name) for name in keys],
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK,
@@ -104,7 +81,7 @@ def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -
         found: Fit | None = None
         backtest: Backtest | None = None
         with told_from("models", NAME, window, "fitting customer value"), warehouse.connection(REPORTING) as session:
-            tables = CustomerValueTables(session, warehouse.database)
+            tables = CustomerValueTables(session, warehouse.database, *declared.values())
             newest = tables.newest_sale()
             if newest is None:
                 tables.forget()
@@ -114,20 +91,18 @@ def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -
                     context.log.info(f"Fitting anew, as of {newest}.")
                     found = fit_anew(tables, newest.date(), window)
                 backtest = tables.backtest(found.as_of_date)
-            rows = {
-                NAME: tables.count(tables.projections),
-                FITS: tables.count(tables.fits),
-                BACKTEST: tables.count(tables.backtests),
-            }
-            looks = {
-                NAME: tables.look(tables.projections, PROJECTION_COLUMNS),
-                FITS: {**tables.look(tables.fits, FIT_COLUMNS), **described(found)},
-                BACKTEST: {**tables.look(tables.backtests, BACKTEST_COLUMNS), **compared(found, backtest)},
-            }
-        for name, key in keys.items():
-            if key in context.selected_asset_keys:
-                context.add_asset_metadata(looks[name], asset_key=key, partition_key=str(window.last))
-                yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": rows[name]})
+            wanted = [name for name, key in keys.items() if key in context.selected_asset_keys]
+            rows = {name: tables.count(declared[name]) for name in wanted}
+            looks = {name: tables.look(declared[name]) for name in wanted}
+        drawn: dict[str, dict[str, dg.MetadataValue]] = {
+            NAME: {},
+            FITS: described(found),
+            BACKTEST: compared(found, backtest),
+        }
+        for name in wanted:
+            metadata = {**looks[name], **drawn[name]}
+            context.add_asset_metadata(metadata, asset_key=keys[name], partition_key=str(window.last))
+            yield dg.MaterializeResult(asset_key=keys[name], metadata={"dagster/row_count": rows[name]})
         if context.selected_asset_check_keys:
             yield judged(keys[BACKTEST], backtest)
 

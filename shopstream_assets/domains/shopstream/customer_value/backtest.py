@@ -95,9 +95,8 @@ def backtest(shop: Shop) -> Backtest | None:
     _, error = model.total(past, projection, days)
     came = _by_customer(shop, past.until, shop.until, past.customer_ids)
     last_period = _by_customer(shop, past.until - days, past.until, past.customer_ids)
-    first = np.where(np.isnan(past.signed_up), np.inf, past.signed_up)
-    np.minimum.at(first, past.buyer, past.ordered)
-    flat_rate = past.orders / np.maximum(past.until - first, LEAST_DAYS) * days
+    known_since = np.fmin(past.signed_up, past.first_order)
+    flat_rate = past.orders / np.maximum(past.until - known_since, LEAST_DAYS) * days
     segment = segments(past)
     compared = [
         Compared(

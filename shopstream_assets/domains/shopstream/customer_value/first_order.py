@@ -51,8 +51,7 @@ class FirstOrder:
 
 def waits(shop: Shop) -> tuple[np.ndarray, np.ndarray]:
     """Days from sign-up to the first order, or until now; and whether it came. Of customers who signed up before it."""
-    first = np.full(len(shop.customer_ids), np.inf)
-    np.minimum.at(first, shop.buyer, shop.ordered)
+    first = shop.first_order
     # False where the sign-up is unknown, too.
     signed_up_first = shop.signed_up < np.minimum(first, shop.until)
     ordered = np.isfinite(first)[signed_up_first]

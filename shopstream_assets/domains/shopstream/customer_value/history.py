@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -91,6 +92,23 @@ class Shop:
         """Sales of each customer (n)."""
         return np.bincount(self.buyer, minlength=len(self.customer_ids))
 
+    @property
+    def amounts(self) -> np.ndarray:
+        """What each customer ordered in all (n)."""
+        return np.bincount(self.buyer, self.amount, minlength=len(self.customer_ids))
+
+    @property
+    def first_order(self) -> np.ndarray:
+        """When each customer ordered first (n); inf where they have not."""
+        first = np.full(len(self.customer_ids), np.inf)
+        np.minimum.at(first, self.buyer, self.ordered)
+        return first
+
+    @cached_property
+    def buyers(self) -> Buyers:
+        """The customers with a sale."""
+        return Buyers.of(self)
+
 
 @dataclass(frozen=True)
 class Buyers:
@@ -152,6 +170,11 @@ class Buyers:
             moment=self.moment[kept],
             orders_per_purchase=self.orders_per_purchase,
         )
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Positions of at most so many of `count`, ascending and spread evenly."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def segments(shop: Shop) -> np.ndarray:

@@ -9,7 +9,7 @@ from scipy import special
 
 from shopstream_assets.domains.shopstream.customer_value import first_order, repeats, spend
 from shopstream_assets.domains.shopstream.customer_value.first_order import FirstOrder
-from shopstream_assets.domains.shopstream.customer_value.history import Buyers, Shop
+from shopstream_assets.domains.shopstream.customer_value.history import Shop
 from shopstream_assets.domains.shopstream.customer_value.market import Calendar
 from shopstream_assets.domains.shopstream.customer_value.repeats import Counted, Repeats
 from shopstream_assets.domains.shopstream.customer_value.spend import Spend
@@ -56,17 +56,15 @@ class CustomerValue:
     @classmethod
     def fit(cls, shop: Shop) -> CustomerValue:
         """Fit everything to a shop. Deterministic; a shop that is nearly empty has the priors."""
-        buyers = Buyers.of(shop)
-        orders = shop.orders
         settled = shop.ordered < shop.until - REFUNDED_WITHIN_DAYS
         if not shop.amount[settled].sum():
             settled = np.ones(len(shop.ordered), dtype=bool)
         ordered = shop.amount[settled].sum()
         return cls(
-            repeats=repeats.fit(buyers, Calendar(shop.begin, shop.until)),
+            repeats=repeats.fit(shop.buyers, Calendar(shop.begin, shop.until)),
             first=first_order.fit(shop),
-            spend=spend.fit(orders, np.bincount(shop.buyer, shop.amount, minlength=len(orders))),
-            orders_per_purchase=buyers.orders_per_purchase,
+            spend=spend.fit(shop.orders, shop.amounts),
+            orders_per_purchase=shop.buyers.orders_per_purchase,
             kept=float(shop.kept[settled].sum() / ordered) if ordered else 1.0,
         )
 
@@ -79,8 +77,7 @@ class CustomerValue:
     def project(self, shop: Shop, days: float = HORIZON_DAYS) -> Projection:
         """What each customer of the shop that the models were fitted to will order within `days`."""
         count = len(shop.customer_ids)
-        orders = shop.orders
-        buyers = Buyers.of(shop)
+        orders, buyers = shop.orders, shop.buyers
         alive, mean, variance, none, low, high = (np.zeros(count) for _ in range(6))
         alive[buyers.row] = self.repeats.alive(buyers)
         counted = self.repeats.counted(buyers, days)
@@ -97,8 +94,7 @@ class CustomerValue:
         mean[buyers.row] = self.repeats.expected(buyers, days)
         per_purchase = self.orders_per_purchase
         mean, variance = mean * per_purchase, variance * per_purchase**2
-        amount = np.bincount(shop.buyer, shop.amount, minlength=count)
-        revenue, second = self.spend.next_orders(orders, amount, mean, variance)
+        revenue, second = self.spend.next_orders(orders, shop.amounts, mean, variance)
         money_low, money_high = _money_interval(none, revenue, second)
         margin = self.kept * shop.margin_rate
         ends = (margin * money_low, margin * money_high)
@@ -120,12 +116,11 @@ class CustomerValue:
         It holds what customers do by chance, how well the data tell the parameters of the repeats (to first order),
         and, before a year has been seen, that the season is unknown; not that the shop may change its ways.
         """
-        buyers = Buyers.of(shop)
         step = 1e-3
         slope = np.array(
             [
                 sum(
-                    sign * self.repeats.expected(buyers, days, self.repeats.parameters + sign * move).sum()
+                    sign * self.repeats.expected(shop.buyers, days, self.repeats.parameters + sign * move).sum()
                     for sign in (1, -1)
                 )
                 for move in step * np.eye(len(self.repeats.parameters))

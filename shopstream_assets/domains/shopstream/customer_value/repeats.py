@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from shopstream_assets.domains.shopstream.customer_value.history import Buyers
+from shopstream_assets.domains.shopstream.customer_value.history import Buyers, evenly
 from shopstream_assets.domains.shopstream.customer_value.market import Calendar, Pace
 
 NAMES = ("r", "alpha", "s", "beta", "wait_weight")
@@ -140,8 +140,7 @@ def fit(buyers: Buyers, calendar: Calendar) -> Repeats:
 
     Deterministic. Of more than FITTED_CUSTOMERS, so many are taken, spread evenly.
     """
-    if len(buyers.row) > FITTED_CUSTOMERS:
-        buyers = buyers.some(np.linspace(0, len(buyers.row) - 1, FITTED_CUSTOMERS).astype(np.int64))
+    buyers = buyers.some(evenly(len(buyers.row), FITTED_CUSTOMERS))
     # How the pace at the purchases changes with its coefficients, summed by customer.
     terms = calendar.terms(buyers.moment)
     at_purchases = np.stack(

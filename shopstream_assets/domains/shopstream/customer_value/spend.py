@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
+from shopstream_assets.domains.shopstream.customer_value.history import evenly
+
 NAMES = ("spend_p", "spend_q", "spend_g")
 # Above two, so that the variance of a new customer's order is finite.
 _LEAST_Q = 2.05
@@ -53,9 +55,8 @@ def fit(orders: np.ndarray, amount: np.ndarray) -> Spend:
     orders, amount = orders[paid].astype(float), amount[paid].astype(float)
     if not len(orders):
         return Spend(1.0, 3.0, 0.0)
-    if len(orders) > FITTED_CUSTOMERS:
-        chosen = np.linspace(0, len(orders) - 1, FITTED_CUSTOMERS).astype(np.int64)
-        orders, amount = orders[chosen], amount[chosen]
+    chosen = evenly(len(orders), FITTED_CUSTOMERS)
+    orders, amount = orders[chosen], amount[chosen]
     # Values vary by about as much as their mean, and customers by half of theirs.
     centre = np.log((2.0, 4.0, 1.5 * amount.sum() / orders.sum()))
 

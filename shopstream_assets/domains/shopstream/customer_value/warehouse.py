@@ -1,7 +1,7 @@
 """Customer value in the warehouse: what a fit reads of core, and the tables that it leaves there.
 
-dbt makes the tables (macros/customer_value.sql). A fit replaces the projections and adds its own row, in one
-transaction: readers see one fit or the other.
+dbt makes the tables, whose columns its source `fitted` declares (models/fitted.yml). A fit replaces the projections and
+adds its own row, in one transaction: readers see one fit or the other.
 """
 
 from __future__ import annotations
@@ -38,8 +38,27 @@ EPOCH = "1970-01-01"
 ROWS_PER_INSERT = 5_000
 
 
-Columns = Mapping[str, tuple[str, str]]
-"""Name -> type and meaning."""
+@dataclass(frozen=True)
+class Declared:
+    """A table of fits as dbt declares it; `columns`: name -> type and meaning."""
+
+    relation: str
+    description: str
+    columns: Mapping[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], name: str) -> Declared:
+        """From the manifest of the domain's dbt project."""
+        (found,) = (
+            table
+            for table in manifest["sources"].values()
+            if table["source_name"] == "fitted" and table["name"] == name.upper()
+        )
+        return cls(
+            ".".join(snowflake_name(found[part]) for part in ("database", "schema", "identifier")),
+            found["description"],
+            {column: (of["data_type"], of["description"]) for column, of in found["columns"].items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -57,16 +76,15 @@ class Fit:
 
 
 class CustomerValueTables:
-    """The tables of one warehouse database."""
+    """What core and the tables of fits hold, through one session."""
 
-    def __init__(self, session: SnowflakeConnection, database: str) -> None:
+    def __init__(
+        self, session: SnowflakeConnection, database: str, projections: Declared, fits: Declared, backtests: Declared
+    ) -> None:
         self._session = session
-        core = f"{snowflake_name(database)}.CORE"
-        self._core = core
+        self._core = f"{snowflake_name(database)}.CORE"
         self._built = built_relation(database)
-        self.projections = f"{core}.CUSTOMER_VALUE"
-        self.fits = f"{core}.CUSTOMER_VALUE_FITS"
-        self.backtests = f"{core}.CUSTOMER_VALUE_BACKTEST"
+        self._projections, self._fits, self._backtests = projections, fits, backtests
 
     def newest_sale(self) -> dt.datetime | None:
         """When the newest sale was placed (UTC, naive); None where there is none."""
@@ -76,7 +94,8 @@ class CustomerValueTables:
         """The latest fit by this version of the model; None where there is none, or a later one by another."""
         rows = self._rows(
             "select as_of_date, customers, buyers, log_likelihood, projected_12m_orders, projected_12m_orders_low, "
-            f"projected_12m_orders_high, parameters, model_version from {self.fits} order by as_of_date desc limit 1"
+            f"projected_12m_orders_high, parameters, model_version from {self._fits.relation} "
+            "order by as_of_date desc limit 1"
         )
         if not rows or rows[0][-1] != MODEL_VERSION:
             return None
@@ -121,7 +140,7 @@ class CustomerValueTables:
 
         rows = self._rows(
             "select rfm_segment, customers, predicted_orders, actual_orders, last_period_orders, flat_rate_orders, "
-            f"history_days, horizon_days, standard_error from {self.backtests} where as_of_date = %s::date "
+            f"history_days, horizon_days, standard_error from {self._backtests.relation} where as_of_date = %s::date "
             f"order by rfm_segment <> '{ALL}', rfm_segment",
             (str(as_of_date),),
         )
@@ -187,12 +206,12 @@ class CustomerValueTables:
         )
         with self._session.cursor() as cursor:
             cursor.execute("begin")
-            cursor.execute(f"delete from {self.projections}")
-            for table in (self.fits, self.backtests):
-                cursor.execute(f"delete from {table} where as_of_date >= %s::date", (str(fit.as_of_date),))
-            _insert(cursor, self.projections, PROJECTION_COLUMNS, list(expected))
-            _insert(cursor, self.backtests, BACKTEST_COLUMNS, compared)
-            _insert(cursor, self.fits, FIT_COLUMNS, [own])
+            cursor.execute(f"delete from {self._projections.relation}")
+            for table in (self._fits, self._backtests):
+                cursor.execute(f"delete from {table.relation} where as_of_date >= %s::date", (str(fit.as_of_date),))
+            _insert(cursor, self._projections, list(expected))
+            _insert(cursor, self._backtests, compared)
+            _insert(cursor, self._fits, [own])
             cursor.execute(
                 f"update {self._built} set manifest_hash = 'mixed' "
                 "where model_name = %s and partition_date >= %s::date and partition_date < %s::date",
@@ -204,19 +223,19 @@ class CustomerValueTables:
         """Leave no projection: of a shop that has sold nothing (any more)."""
         with self._session.cursor() as cursor:
             cursor.execute("begin")
-            for table in (self.projections, self.fits, self.backtests):
-                cursor.execute(f"delete from {table}")
+            for table in (self._projections, self._fits, self._backtests):
+                cursor.execute(f"delete from {table.relation}")
             cursor.execute("commit")
 
-    def count(self, table: str) -> int:
+    def count(self, table: Declared) -> int:
         """Rows of one of the tables."""
-        return int(self._rows(f"select count(*) from {table}")[0][0])
+        return int(self._rows(f"select count(*) from {table.relation}")[0][0])
 
-    def look(self, table: str, columns: Columns) -> dict[str, dg.MetadataValue]:
+    def look(self, table: Declared) -> dict[str, dg.MetadataValue]:
         """Ten rows of one of the tables, for its page; nothing where it has none."""
-        newest = f"select {', '.join(columns)} from {table} order by as_of_date desc"
+        newest = f"select {', '.join(table.columns)} from {table.relation} order by as_of_date desc"
         with self._session.cursor() as cursor:
-            return previews.of_relation(cursor, newest, set(columns))
+            return previews.of_relation(cursor, newest, set(table.columns))
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._session.cursor() as cursor:
@@ -230,43 +249,6 @@ class CustomerValueTables:
         return [column.to_numpy(zero_copy_only=False) for column in table.columns]
 
 
-PROJECTION_COLUMNS: Columns = {
-    "customer_id": ("number(38, 0)", "Identifier of the customer."),
-    "p_alive": ("float", "Probability that they are still a customer, or, without an order, ever will be one."),
-    "projected_12m_orders": ("float", "Orders expected in the 365 days after the newest sale."),
-    "projected_12m_orders_low": ("float", "10 % quantile of these orders."),
-    "projected_12m_orders_high": ("float", "90 % quantile of these orders."),
-    "projected_12m_revenue": ("float", "Net revenue expected from them."),
-    "projected_12m_margin": ("float", "Margin expected from them; null where no cost is known."),
-    "projected_12m_margin_low": ("float", "10 % quantile of that margin."),
-    "projected_12m_margin_high": ("float", "90 % quantile of that margin."),
-    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
-}
-FIT_COLUMNS: Columns = {
-    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
-    "model_version": ("varchar", "Version of the model."),
-    "customers": ("number(38, 0)", "Customers known."),
-    "buyers": ("number(38, 0)", "Customers with a sale."),
-    "log_likelihood": ("float", "Of the purchases of the customers fitted to."),
-    "projected_12m_orders": ("float", "Orders expected of all customers together."),
-    "projected_12m_orders_low": ("float", "Lower end of the 80 % interval of that total."),
-    "projected_12m_orders_high": ("float", "Upper end of the 80 % interval of that total."),
-    "parameters": ("varchar", "Parameters by name, as JSON."),
-}
-BACKTEST_COLUMNS: Columns = {
-    "as_of_date": ("date", "Day (UTC) of the newest sale that the fit knew."),
-    "rfm_segment": ("varchar", "Segment when the prediction was made, or 'all'."),
-    "history_days": ("float", "Days of history, those predicted included."),
-    "horizon_days": ("float", "Days predicted, the last of the history."),
-    "customers": ("number(38, 0)", "Customers known when the prediction was made."),
-    "predicted_orders": ("float", "Orders that were predicted of them."),
-    "standard_error": ("float", "Of that prediction, for all customers together."),
-    "actual_orders": ("number(38, 0)", "Orders that came."),
-    "last_period_orders": ("number(38, 0)", "Their orders in as many days before."),
-    "flat_rate_orders": ("float", "Orders at each customer's own rate since they came."),
-}
-
-
 def _days(column: str) -> str:
     """SQL: a moment in days since 1970, to the microsecond."""
     return f"(datediff('microsecond', '{EPOCH}'::timestamp_ntz, {column}) / 86400000000.0)::float"
@@ -276,12 +258,13 @@ def _finite(values: np.ndarray) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
-def _insert(cursor: SnowflakeCursor, table: str, columns: Columns, rows: Sequence[tuple[Any, ...]]) -> None:
-    chosen = ", ".join(f"column{n}::{kind}" for n, (kind, _) in enumerate(columns.values(), start=1))
-    one = f"({', '.join(['%s'] * len(columns))})"
+def _insert(cursor: SnowflakeCursor, table: Declared, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows of as many values as the table has columns, in their order."""
+    chosen = ", ".join(f"column{n}::{kind}" for n, (kind, _) in enumerate(table.columns.values(), start=1))
+    names, one = ", ".join(table.columns), f"({', '.join(['%s'] * len(table.columns))})"
     for first in range(0, len(rows), ROWS_PER_INSERT):
         part = rows[first : first + ROWS_PER_INSERT]
         cursor.execute(
-            f"insert into {table} ({', '.join(columns)}) select {chosen} from values {', '.join([one] * len(part))}",
+            f"insert into {table.relation} ({names}) select {chosen} from values {', '.join([one] * len(part))}",
             [value for row in part for value in row],
         )

@@ -24,13 +24,13 @@ from shopstream_assets.dashboards.figures import (
 )
 from shopstream_assets.dashboards.marts import Condition, Marts
 from shopstream_assets.dashboards.periods import written
+from shopstream_assets.domains.shopstream.customer_value.history import SEGMENTS
 from shopstream_assets.domains.shopstream.pages.choices import customers
 
 MART, BACKTEST = "mart_customer_ltv", "mart_projection_backtest"
 # What a column of the distribution spans, and where "or more" begins.
 STEP_EUR, STEPS = 250, 16
 TOP = 20
-SEGMENTS = ("champions", "loyal", "new_or_promising", "needs_attention", "at_risk", "hibernating", "no_orders")
 _MONEY = "sum(net_revenue) as net_revenue, sum(margin) as margin"
 
 
@@ -144,9 +144,7 @@ def _expected(marts: Marts, chosen: Condition, unit: str) -> None:
         """,
         *chosen.values,
     )
-    found["order"] = found["rfm_segment"].map({name: place for place, name in enumerate(SEGMENTS)})
-    found = found.sort_values("order").reset_index(drop=True)
-    found["name"] = found["rfm_segment"].map(plain)
+    found = _by_segment(found)
     tips = [
         alt.Tooltip("name:N", title="Segment"),
         alt.Tooltip("customers:Q", title="Customers", format=","),
@@ -201,9 +199,7 @@ def _backtest(marts: Marts) -> None:
         )
         if not whole["is_judged"]:
             st.caption("The history is too short to judge that: less than a year lay before these days.")
-        found["order"] = found["rfm_segment"].map({name: place for place, name in enumerate(("all", *SEGMENTS))})
-        found = found.sort_values("order").reset_index(drop=True)
-        found["name"] = found["rfm_segment"].map(plain)
+        found = _by_segment(found)
         table(
             found,
             {
@@ -218,6 +214,13 @@ def _backtest(marts: Marts) -> None:
             "What the backtest predicted of each segment, and what came",
             height=300,
         )
+
+
+def _by_segment(found: pd.DataFrame) -> pd.DataFrame:
+    """Its rows in the order of the segments, best first after all of them, and the segment's plain name as `name`."""
+    place = {segment: place for place, segment in enumerate(("all", *SEGMENTS))}
+    found = found.sort_values("rfm_segment", key=lambda column: column.map(place)).reset_index(drop=True)
+    return found.assign(name=found["rfm_segment"].map(plain))
 
 
 def _distribution(marts: Marts, chosen: Condition, unit: str) -> None:
@@ -271,9 +274,7 @@ def _segments(marts: Marts, chosen: Condition, unit: str) -> None:
         """,
         *chosen.values,
     )
-    found["order"] = found["rfm_segment"].map({name: place for place, name in enumerate(SEGMENTS)})
-    found = found.sort_values("order").reset_index(drop=True)
-    found["name"] = found["rfm_segment"].map(plain)
+    found = _by_segment(found)
     found["share"] = shares(found["net_revenue"])
     found["each"] = found["net_revenue"] / found["customers"]
     with figure("Segments", f"Net revenue in EUR · {unit}", marts.meaning(MART, "rfm_segment"), "segments"):
