@@ -12,12 +12,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from shopstream_assets.platform.errors import ServiceError
 
 if TYPE_CHECKING:
+    from adbc_driver_manager import AdbcDatabase
     from adbc_driver_manager.dbapi import Connection
 
 OPTIONS = {
@@ -115,9 +117,11 @@ def connect(dsn: str, limits: Limits, *, autocommit: bool = False, **settings: s
 
     Raises ServiceError for a DSN that is none, and the driver's error when Postgres does not let us in.
     """
-    import adbc_driver_postgresql.dbapi as adbc
+    from adbc_driver_manager import AdbcConnection
+    from adbc_driver_postgresql.dbapi import Connection
 
-    connection = adbc.connect(with_options(dsn, limits, settings), autocommit=autocommit)
+    database = _database(with_options(dsn, limits, settings))
+    connection = Connection(_Kept(), AdbcConnection(database), autocommit=autocommit)
     try:
         rows = ", ".join(f"('{name}', '{value}', {known})" for name, value, known in PINNED_WHERE_KNOWN)
         with connection.cursor() as cursor:
@@ -133,6 +137,25 @@ def connect(dsn: str, limits: Limits, *, autocommit: bool = False, **settings: s
         connection.close()
         raise
     return connection
+
+
+@cache
+def _database(uri: str) -> AdbcDatabase:
+    """The driver's object for a database, one a process and URI: to make it, it reads the whole catalog of types.
+
+    That takes as long as the database has tables, most of what connecting takes. It holds no connection. A type that is
+    made later is unknown to it, and none is ever asked for: what is not built in is read as its text.
+    """
+    import adbc_driver_postgresql
+
+    return adbc_driver_postgresql.connect(uri)
+
+
+class _Kept:
+    """Stands for the database in a connection, which closes it with itself: others will connect through it."""
+
+    def close(self) -> None:
+        pass
 
 
 def with_options(dsn: str, limits: Limits = READING, settings: Mapping[str, str] | None = None) -> str:
