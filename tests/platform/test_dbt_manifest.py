@@ -121,8 +121,13 @@ def test_old_manifests_are_removed_unless_a_process_still_reads_them(
     assert held.parsed.exists()
 
 
-def test_dbt_remembers_nothing_from_invocation_to_invocation(project: Path) -> None:
+def test_dbt_remembers_nothing_from_invocation_to_invocation_and_reads_no_stack(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dbt.adapters.base import impl
+    from dbt_common import behavior_flags
+
+    monkeypatch.setattr(behavior_flags.inspect, "stack", lambda: pytest.fail("dbt reads the stack"))
 
     def flags_after(number: int) -> int:
         (project / "models" / "one.sql").write_text(f"select {number} as a")
