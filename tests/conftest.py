@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 # Not left to its plugin, which imports it at the end of a session: Python 3.11.7 fails to compile it there when a
 # finalizer compiles something meanwhile.
 import hypothesis  # noqa: F401
+import psycopg
 import pytest
+from psycopg import sql
 
 from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.settings import SCHEMAS
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.warehouse import WarehouseResource
+from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,8 +40,11 @@ def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[st
 
 
 @pytest.fixture
-def services(local_stack: Mapping[str, str]) -> Services:
-    """Connections to the tests' stack, in a Postgres schema and a bucket of the test's own."""
+def services(local_stack: Mapping[str, str]) -> Iterator[Services]:
+    """Connections to the tests' stack: a Postgres schema, a bucket and a database of the test's own.
+
+    They are dropped with it: what lists a catalog takes as long as there are tables in it.
+    """
     name = f"test-{uuid.uuid4().hex[:12]}"
     store = ObjectStoreResource(bucket=name)
     region = {"LocationConstraint": store.client.meta.region_name}
@@ -55,13 +61,13 @@ def services(local_stack: Mapping[str, str]) -> Services:
         protocol=local_stack["SNOWFLAKE_PROTOCOL"],
         database=f"DWH_{uuid.uuid4().hex[:8]}".upper(),
     )
-    with (
-        WarehouseResource(**{**warehouse.model_dump(), "database": local_stack["SNOWFLAKE_DATABASE"]}).connection(
-            "LOADING_WH"
-        ) as session,
-        session.cursor() as cursor,
-    ):
+    administrator = warehouse.model_copy(update={"database": local_stack["SNOWFLAKE_DATABASE"]})
+    with administrator.connection(LOADING) as session, session.cursor() as cursor:
         cursor.execute(f"create database {warehouse.database}")
-        for schema in ("RAW", "STAGING", "CORE", "MARTS"):
+        for schema in SCHEMAS:
             cursor.execute(f"create schema {warehouse.database}.{schema}")
-    return Services(source=source, store=store, warehouse=warehouse)
+    yield Services(source=source, store=store, warehouse=warehouse)
+    with psycopg.connect(source.dsn, autocommit=True) as postgres:
+        postgres.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(name)))
+    with administrator.connection(LOADING) as session, session.cursor() as cursor:
+        cursor.execute(f"drop database {warehouse.database}")
