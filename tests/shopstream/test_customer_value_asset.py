@@ -121,7 +121,7 @@ def test_a_run_keeps_the_fit_of_the_day_and_a_fit_anew_gives_the_same_numbers(ch
     assert check.passed
     assert "Not enough history" in str(check.description)
 
-    chain.run(2, 2, *FITTED, anew=True)
+    chain.run(2, 2, *FITTED, READING, anew=True)
     assert chain.projections() == before
 
 
