@@ -27,7 +27,9 @@ class Forge:
 
     def __enter__(self) -> Forge:
         here = Path(__file__)
-        path = os.pathsep.join([str(here.parent), str(here.parents[2]), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join(
+            [str(here.parent), str(here.parents[1]), str(here.parents[2]), os.environ.get("PYTHONPATH", "")]
+        )
         self._process = subprocess.Popen(
             [sys.executable, str(here)],
             stdin=subprocess.PIPE,

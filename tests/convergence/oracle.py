@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
@@ -134,7 +135,8 @@ order_lines as (
            coalesce(i.units_sold - i.units_refunded, 0) as units_kept,
            case when coalesce(i.units_sold - i.units_refunded, 0) = 0 then 0
                 else (i.units_sold - i.units_refunded) * p.cost end as cost,
-           coalesce(i.units_sold, 0) as units_sold, coalesce(i.units_refunded, 0) as units_refunded,
+           p.cost as unit_cost, coalesce(i.units_sold, 0) as units_sold,
+           coalesce(i.units_refunded, 0) as units_refunded,
            coalesce(i.gross_revenue, o.gross_revenue) as gross_revenue,
            coalesce(i.discount_amount, o.discount_amount) as discount_amount,
            coalesce(i.refunded_amount, o.refunded_amount) as refunded_amount,
@@ -158,6 +160,36 @@ mart_sales_overview as (
            sum(net_revenue - cost) as margin,
            order_date
     from order_lines group by shipping_country, product_category, order_date
+),
+fact_refunds as (
+    select o.order_id, o.customer_id, o.shipping_country, o.refunded_amount, o.order_date, o.ordered_at,
+           r.refunded_at::date as refunded_date, r.refunded_at
+    from fact_orders as o join ({refunds}) as r on r.order_id = o.order_id
+    where o.status = 'refunded'
+),
+entries as (
+    select order_id, shipping_country, product_category, units_sold as units, 0 as units_refunded, gross_revenue,
+           discount_amount, 0 as refunded_amount, is_sale and is_main_line as is_order, false as is_refund, unit_cost,
+           order_date as booked_date
+    from order_lines
+    union all
+    select l.order_id, l.shipping_country, l.product_category, 0, l.units_refunded, 0, 0, l.refunded_amount, false,
+           l.is_main_line, l.unit_cost, r.refunded_date
+    from order_lines as l join fact_refunds as r on r.order_id = l.order_id
+),
+mart_sales_as_booked as (
+    select shipping_country, product_category, count(*) filter (where is_order) as orders,
+           count(*) filter (where is_refund) as orders_refunded, sum(units) as units,
+           sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
+           sum(discount_amount) as discount_amount, sum(refunded_amount) as refunded_amount, sum(net) as net_revenue,
+           coalesce(sum(net) filter (where cost is not null), 0) as net_revenue_with_cost, sum(net - cost) as margin,
+           booked_date
+    from (
+        select *, gross_revenue - discount_amount - refunded_amount as net,
+               case when units = units_refunded then 0 else (units - units_refunded) * unit_cost end as cost
+        from entries
+    ) as costed
+    group by shipping_country, product_category, booked_date
 ),
 fact_sessions as (
     select s.session_id, coalesce(f.device, 'unknown') as device, coalesce(f.referrer, 'unknown') as referrer,
@@ -348,12 +380,14 @@ PROJECTED = {
 MODELS = (
     Model("CORE.FACT_ORDERS", ("order_id",)),
     Model("CORE.FACT_ORDER_ITEMS", ("line_id",)),
+    Model("CORE.FACT_REFUNDS", ("order_id",)),
     Model("CORE.FACT_EVENTS", ("event_id",)),
     Model("CORE.FACT_SESSIONS", ("session_id",)),
     Model("CORE.DIM_CUSTOMERS", ("customer_id",)),
     Model("CORE.DIM_PRODUCTS", ("product_id",)),
     Model("CORE.DIM_DATE", ("date_day",)),
     Model("MARTS.MART_SALES_OVERVIEW", ("order_date", "shipping_country", "product_category")),
+    Model("MARTS.MART_SALES_AS_BOOKED", ("booked_date", "shipping_country", "product_category")),
     Model("MARTS.MART_SESSION_FUNNEL", ("session_date", "device", "referrer")),
     Model("MARTS.MART_SIGNUP_CONVERSION", ("signup_date", "country", "acquisition_channel")),
     Model(
@@ -399,9 +433,28 @@ def state_query(table: str, start: dt.date) -> str:
     return f"{arrived(start)} select * from {table}"
 
 
-def model_query(model: Model, start: dt.date) -> str:
-    """What dbt must have built."""
-    return f"{arrived(start)}, {_FACTS.format(start=start)} select * from {model.name}"
+def refunds_of(log: Rows) -> dict[int, dt.datetime]:
+    """Since when each order has been refunded: of STG_ORDERS, for the shop itself forgets what an order was before."""
+    seen: dict[int, list[Mapping[str, Any]]] = {}
+    for row in sorted(
+        (row for row in log if not row["_deleted"] and not row["_quarantined"]),
+        key=lambda row: (row["_snapshot"] or "", row["updated_at"], row["_loaded_at"], row["_source_row"]),
+    ):
+        seen.setdefault(row["id"], []).append(row)
+    found = {}
+    for key, versions in seen.items():
+        since = list(takewhile(lambda row: row["status"] == "refunded", reversed(versions)))
+        if since:
+            found[key] = min(row["updated_at"] for row in since)
+    return found
+
+
+def model_query(model: Model, start: dt.date, refunds: Mapping[int, dt.datetime]) -> str:
+    """What dbt must have built, given since when orders have been refunded."""
+    dated = [f"select {key}::bigint as order_id, timestamp '{at}' as refunded_at" for key, at in refunds.items()]
+    none = "select null::bigint as order_id, null::timestamp as refunded_at where false"
+    facts = _FACTS.format(start=start, refunds=" union all ".join([none, *dated]))
+    return f"{arrived(start)}, {facts} select * from {model.name}"
 
 
 def differences(

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from shopstream_assets.cli.summary import Services
 
 HERE = Path(__file__).parent
-# Trying fewer steps ends after as many replays.
-REPLAYS = 60
 
 
 @contextmanager
@@ -138,24 +136,9 @@ def fails(open_world: Callable[[bool], World], steps: Sequence[Step], with_model
     return None
 
 
-def reduced(steps: Sequence[Step], still_fails: Callable[[Sequence[Step]], bool]) -> Sequence[Step]:
-    """Fewer steps that fail as well: leaves out ever smaller stretches, for at most REPLAYS replays."""
-    size, replays = len(steps) // 2, 0
-    while size and replays < REPLAYS:
-        # From the end: what comes last depends on what was before.
-        for first in range(len(steps) - size, -1, -size):
-            fewer = [*steps[:first], *steps[first + size :]]
-            replays += 1
-            if fewer and still_fails(fewer):
-                steps = fewer
-            if replays >= REPLAYS:
-                break
-        size //= 2
-    return steps
-
-
 def replay(open_world: Callable[[bool], World], file: Path, reduce: bool) -> bool:
     """Run a written sequence again, and print it, reduced if asked for; whether it fails."""
+    from reduction import reduced
     from world import told_step
 
     written = json.loads(file.read_text())
@@ -205,5 +188,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(HERE.parents[1])]
+    sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
     main()

@@ -22,6 +22,11 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, Sequence[object]]]] = {
             "shipping_country": ["DE", "FR"],
             "product_category": ["Books", "Toys"],
         },
+        "mart_sales_as_booked": {
+            "booked_date": DAYS,
+            "shipping_country": ["DE", "FR"],
+            "product_category": ["Books", "Toys"],
+        },
         "mart_session_funnel": {"session_date": DAYS, "device": ["desktop", "mobile"], "referrer": ["direct"]},
         "mart_signup_conversion": {"signup_date": DAYS, "country": ["DE", "FR"], "acquisition_channel": ["email"]},
         "mart_product_performance": {"product_id": range(1, 41), "product_category": ["Books"]},

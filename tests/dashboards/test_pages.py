@@ -76,6 +76,25 @@ def test_the_numbers_of_the_sales_overview_are_the_marts_and_follow_the_filters(
     assert metric(page("shopstream", "sales", country="FR"), "Net revenue") == in_france
 
 
+def test_refunds_count_on_the_day_of_the_order_or_on_their_own_and_each_figure_says_which(
+    marts: Mapping[str, Warehouse],
+) -> None:
+    ask = marts["shopstream"].value
+    marts["shopstream"].execute("update marts.mart_sales_as_booked set net_revenue = net_revenue - 1")
+    sums = {
+        "Day of the order": f"from marts.mart_sales_overview where order_date {LATEST}",
+        "Day of the refund": f"from marts.mart_sales_as_booked where booked_date {LATEST}",
+    }
+    wanted = {name: f"€{ask(f'select sum(net_revenue) {of}'):,.0f}" for name, of in sums.items()}
+    assert len(set(wanted.values())) == 2
+    assert metric(page("shopstream", "sales"), "Net revenue") == wanted["Day of the order"]
+    shown = page("shopstream", "sales", refunds="Day of the refund")
+    assert metric(shown, "Net revenue") == wanted["Day of the refund"]
+    of_figures = [found.value for found in shown.caption if "EUR" in found.value]
+    assert len(of_figures) >= 3
+    assert all("refunds on their own day" in told for told in of_figures), of_figures
+
+
 def test_a_conversion_rate_counts_only_sign_ups_whose_days_are_over(marts: Mapping[str, Warehouse]) -> None:
     warehouse = marts["shopstream"]
     young = f"signup_date > '{DAYS[-31]}'"

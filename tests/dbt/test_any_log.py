@@ -26,10 +26,12 @@ TABLES = {
     "fact_events": {"events"},
     "fact_order_items": {"orders", "order_items"},
     "fact_orders": {"orders", "order_items"},
+    "fact_refunds": {"orders", "order_items"},
     "fact_sessions": {"events"},
     "mart_customer_ltv": set(KEYS),
     "mart_product_performance": {"products", "orders", "order_items", "events"},
     "mart_sales_overview": {"products", "orders", "order_items"},
+    "mart_sales_as_booked": {"products", "orders", "order_items"},
     "mart_session_funnel": {"events"},
     "mart_signup_conversion": {"users", "crm_contacts", "orders", "order_items"},
 }

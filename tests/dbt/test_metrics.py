@@ -35,6 +35,22 @@ HAS_COST = f"({KEPT} = 0 or p.unit_cost is not null)"
 NET = "coalesce(i.net_revenue, o.net_revenue)"
 REVENUE_WITH_COST = f"sum(iff({HAS_COST}, {NET}, 0))"
 MARGIN = f"sum(iff({HAS_COST}, {NET} - iff({KEPT} = 0, 0, {KEPT} * p.unit_cost), null))"
+# What was sold and what came back, each on its own day; `units` below 0 are those that came back.
+BOOKED = (
+    "(select o.order_date as day, o.shipping_country, i.product_id, coalesce(i.units_sold, 0) as units, "
+    "coalesce(i.gross_revenue - i.discount_amount, o.gross_revenue - o.discount_amount) as net "
+    "from core.fact_orders as o left join core.fact_order_items as i on i.order_id = o.order_id "
+    "union all select r.refunded_date, r.shipping_country, i.product_id, -coalesce(i.units_refunded, 0), "
+    "-coalesce(i.refunded_amount, r.refunded_amount) "
+    "from core.fact_refunds as r left join core.fact_order_items as i on i.order_id = r.order_id) as b "
+    "left join core.dim_products as p on p.product_id = b.product_id"
+)
+OF_BOOKED = {"booked_date": "b.day", "shipping_country": "coalesce(b.shipping_country, 'unknown')"}
+# Each order counts nothing on its own day, and one refund on that.
+REFUNDS = (
+    "(select order_date as day, shipping_country, 0 as refunds, 0 as amount from core.fact_orders "
+    "union all select refunded_date, shipping_country, 1, refunded_amount from core.fact_refunds) as b"
+)
 SESSIONS = (
     "(select s.session_id, s.device, s.referrer, s.session_date, "
     "count_if(e.event_type = 'product_view') > 0 as viewed, "
@@ -86,6 +102,14 @@ TRUTH: dict[str, tuple[str, str, dict[str, str]]] = {
     "net_revenue_with_cost": (LINES, REVENUE_WITH_COST, OF_ORDERS),
     "margin": (LINES, MARGIN, OF_ORDERS),
     "margin_rate": (LINES, f"{MARGIN} / nullif({REVENUE_WITH_COST}, 0)", OF_ORDERS),
+    "net_revenue_as_booked": (BOOKED, "sum(b.net)", OF_BOOKED),
+    "margin_as_booked": (
+        BOOKED,
+        "sum(iff(b.units = 0, b.net, b.net - b.units * p.unit_cost))",
+        OF_BOOKED,
+    ),
+    "refunded_as_booked": (REFUNDS, "sum(b.amount)", OF_BOOKED),
+    "orders_refunded": (REFUNDS, "sum(b.refunds)", OF_BOOKED),
     "sessions": (SESSIONS, "count(*)", OF_SESSIONS),
     "sessions_with_view": (SESSIONS, "count_if(viewed)", OF_SESSIONS),
     "sessions_with_cart": (SESSIONS, "count_if(carted)", OF_SESSIONS),

@@ -41,15 +41,22 @@ MODELS = (
     "CORE.DIM_DATE",
     "CORE.FACT_ORDERS",
     "CORE.FACT_ORDER_ITEMS",
+    "CORE.FACT_REFUNDS",
     "CORE.FACT_EVENTS",
     "CORE.FACT_SESSIONS",
     "MARTS.MART_SALES_OVERVIEW",
+    "MARTS.MART_SALES_AS_BOOKED",
     "MARTS.MART_PRODUCT_PERFORMANCE",
     "MARTS.MART_CUSTOMER_LTV",
     "MARTS.MART_SESSION_FUNNEL",
     "MARTS.MART_SIGNUP_CONVERSION",
 )
-DAILY_MARTS = ("MARTS.MART_SALES_OVERVIEW", "MARTS.MART_SESSION_FUNNEL", "MARTS.MART_SIGNUP_CONVERSION")
+DAILY_MARTS = (
+    "MARTS.MART_SALES_OVERVIEW",
+    "MARTS.MART_SALES_AS_BOOKED",
+    "MARTS.MART_SESSION_FUNNEL",
+    "MARTS.MART_SIGNUP_CONVERSION",
+)
 PARTITIONED = ("--select", "tag:partitioned")
 ALL_DAYS = (START, START + dt.timedelta(days=DAYS))
 
@@ -201,15 +208,28 @@ def test_a_refund_and_a_cancellation_move_the_figures_of_the_day_the_order_was_p
     assert sum(row["refunded_amount"] for row in refunded.values()) == Decimal("29.00")
     assert sum(row["net_revenue"] for row in refunded.values()) == 0
     assert sum(row["orders"] for row in refunded.values()) == 1
+    # As booked, the day of the order stays as it was.
+    assert booked(warehouse) == {day(1): (1, 0, Decimal("29.00")), day(4): (0, 1, Decimal("-29.00"))}
 
     warehouse.publish("orders", day(5), [order(1, 1, status="cancelled", updated_at=at(5))])
     warehouse.run(*PARTITIONED, window=window(5))
     cancelled = overview(warehouse)
+    assert booked(warehouse) == {day(1): (0, 0, 0)}
+    assert not warehouse.records("CORE.FACT_REFUNDS")
     assert {key[0] for key in cancelled} == {day(1)}
     assert {name: sum(row[name] for row in cancelled.values()) for name in ("orders", "gross_revenue")} == {
         "orders": 0,
         "gross_revenue": 0,
     }
+
+
+def booked(warehouse: Warehouse) -> dict[dt.date, tuple[int, int, Decimal]]:
+    """Day -> orders, refunds and net revenue of that day."""
+    rows = warehouse.execute(
+        "select booked_date, sum(orders), sum(orders_refunded), sum(net_revenue) "
+        "from SHOPSTREAM_DWH.MARTS.MART_SALES_AS_BOOKED group by booked_date"
+    )
+    return {date: (orders, refunds, net) for date, orders, refunds, net in rows}
 
 
 def test_a_product_that_changes_category_takes_its_history_along(warehouse: Warehouse, shop: Log) -> None:

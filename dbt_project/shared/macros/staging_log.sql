@@ -23,6 +23,15 @@
     and not coalesce(_quarantined, false)
 {%- endmacro %}
 
+{#- For `order by`: the rows of a key in the order in which they were seen, the current one last. -#}
+{% macro as_seen(cursor='updated_at') -%}
+    _snapshot asc nulls first,
+    {{ cursor }} asc nulls last,
+    _loaded_at asc,
+    _source_row asc,
+    _source_file asc
+{%- endmacro %}
+
 {#- Condition: the row belongs to a partition of the run's window. -#}
 {% macro in_window(column='_partition_date') -%}
     {%- set window = partition_window() or ['', ''] -%}

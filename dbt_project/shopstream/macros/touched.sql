@@ -58,6 +58,47 @@
     where {{ told_everything() }}
 {%- endmacro %}
 
+{#- Refunds of orders that changed, or whose lines did. -#}
+{% macro touched_refunds() -%}
+    select order_id
+    from {{ ref('fact_orders') }}
+    where {{ told_everything() }}
+    union
+    {{ told_by('fact_orders') }}
+    union
+    select order_id
+    from {{ this }}
+    where {{ told_everything() }}
+{%- endmacro %}
+
+{#- Days on which something was sold, or refunded, that changed: through an order, a line, or its product's category. -#}
+{% macro touched_booked_dates() -%}
+    {%- set reached %}
+        order_id in ({{ told_by('fact_order_items') }})
+        or order_id in (
+            select order_id
+            from {{ ref('fact_order_items') }}
+            where product_id in ({{ touched_keys('STG_PRODUCTS', 'product_id') }})
+        )
+        or {{ told_everything() }}
+    {%- endset -%}
+    select order_date as booked_date
+    from {{ ref('fact_orders') }}
+    where {{ reached }}
+    union
+    select refunded_date
+    from {{ ref('fact_refunds') }}
+    where {{ reached }}
+    union
+    {{ told_by('fact_orders', 'day') }}
+    union
+    {{ told_by('fact_refunds', 'day') }}
+    union
+    select booked_date
+    from {{ this }}
+    where {{ told_everything() }}
+{%- endmacro %}
+
 {#- Sessions that an event was added to, changed in, or taken from. -#}
 {% macro touched_sessions() -%}
     select session_id

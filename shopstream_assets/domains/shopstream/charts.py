@@ -13,6 +13,15 @@ CHARTS = {
             group by order_date order by order_date
         """,
     ),
+    "mart_sales_as_booked": Chart(
+        title="Net revenue by day, refunds on their own (EUR)",
+        kind="line",
+        sql="""
+            select booked_date, sum(net_revenue) from {table}
+            where booked_date < (select max(booked_date) from {table})
+            group by booked_date order by booked_date
+        """,
+    ),
     "mart_product_performance": Chart(
         title="Net revenue by product category (EUR)",
         kind="bars",

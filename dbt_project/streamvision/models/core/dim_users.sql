@@ -23,15 +23,7 @@ with log as (
         _source_row,
         coalesce(_deleted, false) as is_deleted,
         coalesce(_quarantined, false) as is_quarantined,
-        row_number() over (
-            partition by id
-            order by
-                _snapshot asc nulls first,
-                updated_at asc nulls last,
-                _loaded_at asc,
-                _source_row asc,
-                _source_file asc
-        ) as seen_as
+        row_number() over (partition by id order by {{ as_seen() }}) as seen_as
     from {{ source('streamvision', 'STG_USERS') }}
     {% if is_windowed() %}
         where id in (select touched.user_id from {{ touched() }} as touched)

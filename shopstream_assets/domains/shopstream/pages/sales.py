@@ -1,6 +1,11 @@
-"""Sales overview: what was sold in a period, against the one before, by day, country and category."""
+"""Sales overview: what was sold in a period, against the one before, by day, country and category.
+
+A refund is taken from the day of its order, or from its own: the reader chooses, and each figure says which.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import altair as alt
 import pandas as pd
@@ -28,7 +33,33 @@ from shopstream_assets.dashboards.figures import (
 from shopstream_assets.dashboards.marts import Condition, Marts, among, between
 from shopstream_assets.dashboards.periods import Period, written
 
-MART = "mart_sales_overview"
+
+@dataclass(frozen=True)
+class Basis:
+    """From which day a refund is taken: the mart that has it so, that mart's day, and how it is said."""
+
+    mart: str
+    day: str
+    said: str
+    refunded: str
+
+
+BASES = {
+    "Day of the order": Basis(
+        "mart_sales_overview",
+        "order_date",
+        "refunds on the day of their order",
+        "Refunded amount as a share of gross less discount, on the day the orders were placed. The latest orders have "
+        "had little time to come back.",
+    ),
+    "Day of the refund": Basis(
+        "mart_sales_as_booked",
+        "booked_date",
+        "refunds on their own day",
+        "What was refunded in these days, whenever it was ordered, as a share of the gross less discount of what was "
+        "ordered in them.",
+    ),
+}
 _SUMS = """
     sum(net_revenue) as net_revenue,
     sum(orders) as orders,
@@ -41,53 +72,47 @@ _SUMS = """
 
 def show(marts: Marts) -> None:
     """Draw the page."""
-    extent = marts.extent(MART, "order_date")
+    days, country, category, refunds = st.columns([3, 3, 3, 2])
+    with refunds:
+        basis = BASES[filters.one("Refunds count on the", "refunds", tuple(BASES))]
+    extent = marts.extent(basis.mart, basis.day)
     if extent is None:
         nothing("orders")
         return
-    period, chosen = _choices(marts, extent)
-    now, before = marts.by_day_with_before(MART, "order_date", _SUMS, period, chosen)
-    if now.empty:
-        nothing("orders")
-        return
-    as_of = f"as of {written(extent.last)}"
-    _cards(marts, now, before, period)
-    _course(marts, now, before, period, as_of)
-    left, right = st.columns(2)
-    with left:
-        _by(marts, period, chosen, "shipping_country", "Net revenue by country", as_of)
-    with right:
-        _by(marts, period, chosen, "product_category", "Net revenue by category", as_of)
-
-
-def _choices(marts: Marts, extent: Period) -> tuple[Period, Condition]:
-    of = marts.values(MART, "shipping_country", "product_category")
-    days, country, category = st.columns(3)
+    of = marts.values(basis.mart, "shipping_country", "product_category")
     with days:
         period = filters.period(extent)
     with country:
         countries = filters.several("Country shipped to", "country", of["shipping_country"], "All countries")
     with category:
         categories = filters.several("Category", "category", of["product_category"], "All categories")
-    return period, among("shipping_country", countries) & among("product_category", categories)
+    chosen = among("shipping_country", countries) & among("product_category", categories)
+    now, before = marts.by_day_with_before(basis.mart, basis.day, _SUMS, period, chosen)
+    if now.empty:
+        nothing("orders")
+        return
+    told = f"EUR · {period} · {basis.said} · as of {written(extent.last)}"
+    _cards(marts, basis, now, before, period)
+    _course(marts, basis, now, before, period, told)
+    left, right = st.columns(2)
+    with left:
+        _by(marts, basis, period, chosen, "shipping_country", "Net revenue by country", told)
+    with right:
+        _by(marts, basis, period, chosen, "product_category", "Net revenue by category", told)
 
 
-def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
+def _cards(marts: Marts, basis: Basis, now: pd.DataFrame, before: pd.DataFrame, period: Period) -> None:
     sums, earlier = totals(now), totals(before)
     order_value = ratio_and_before(sums, earlier, "order_value", "orders")
     margin = ratio_and_before(sums, earlier, "margin", "net_revenue_with_cost")
     refunded = ratio_and_before(sums, earlier, "refunded_amount", "order_value")
-    refunds = (
-        "Refunded amount as a share of gross less discount, on the day the orders were placed. The latest orders have "
-        "had little time to come back."
-    )
     cards(
         [
             Card(
                 "Net revenue",
                 sums["net_revenue"],
                 EURO,
-                marts.meaning(MART, "net_revenue"),
+                marts.meaning(basis.mart, "net_revenue"),
                 earlier.get("net_revenue"),
                 course=now["net_revenue"],
             ),
@@ -95,7 +120,7 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 "Orders",
                 sums["orders"],
                 COUNT,
-                marts.meaning(MART, "orders"),
+                marts.meaning(basis.mart, "orders"),
                 earlier.get("orders"),
                 course=now["orders"],
             ),
@@ -120,7 +145,7 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
                 "Refunded",
                 refunded[0],
                 SHARE,
-                refunds,
+                basis.refunded,
                 refunded[1],
                 is_share=True,
                 good="neither",
@@ -131,11 +156,11 @@ def _cards(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period
     )
 
 
-def _course(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Period, as_of: str) -> None:
+def _course(marts: Marts, basis: Basis, now: pd.DataFrame, before: pd.DataFrame, period: Period, told: str) -> None:
     shift = pd.Timedelta(days=period.days)
     laid_over = before.assign(was=before["day"], day=before["day"] + shift) if len(before) else before
-    meaning = marts.meaning(MART, "net_revenue")
-    with figure("Net revenue by day", f"EUR · {period} · days are UTC · {as_of}", meaning, "course"):
+    meaning = marts.meaning(basis.mart, "net_revenue")
+    with figure("Net revenue by day", f"{told} · days are UTC", meaning, "course"):
         draw(
             charts.course(
                 now, laid_over, "net_revenue", "Net revenue (EUR)", "~s", ("This period", f"{period.days} days before")
@@ -144,17 +169,17 @@ def _course(marts: Marts, now: pd.DataFrame, before: pd.DataFrame, period: Perio
         )
 
 
-def _by(marts: Marts, period: Period, chosen: Condition, column: str, title: str, as_of: str) -> None:
-    earlier, all_days = period.before, between("order_date", period.before.first, period.last)
+def _by(marts: Marts, basis: Basis, period: Period, chosen: Condition, column: str, title: str, told: str) -> None:
+    earlier, all_days = period.before, between(basis.day, period.before.first, period.last)
     where = all_days & chosen
     found = marts.rows(
         f"""
         select
             {column} as name,
-            sum(iff(order_date >= %s, net_revenue, 0)) as net_revenue,
-            sum(iff(order_date >= %s, orders, 0)) as orders,
-            sum(iff(order_date < %s, net_revenue, 0)) as net_revenue_before
-        from marts.{MART}
+            sum(iff({basis.day} >= %s, net_revenue, 0)) as net_revenue,
+            sum(iff({basis.day} >= %s, orders, 0)) as orders,
+            sum(iff({basis.day} < %s, net_revenue, 0)) as net_revenue_before
+        from marts.{basis.mart}
         where {where.sql}
         group by {column}
         order by net_revenue desc, name
@@ -172,7 +197,7 @@ def _by(marts: Marts, period: Period, chosen: Condition, column: str, title: str
         alt.Tooltip("orders:Q", title="Orders", format=",.0f"),
         alt.Tooltip("change:Q", title=f"Against {earlier}", format="+.1%"),
     ]
-    with figure(title, f"EUR · {period} · {as_of}", marts.meaning(MART, "net_revenue"), key):
+    with figure(title, told, marts.meaning(basis.mart, "net_revenue"), key):
         bars, rows = st.tabs(["Chart", "Table"])
         with bars:
             draw(
