@@ -82,14 +82,14 @@ def test_refunds_count_on_the_day_of_the_order_or_on_their_own_and_each_figure_s
     ask = marts["shopstream"].value
     marts["shopstream"].execute("update marts.mart_sales_as_booked set net_revenue = net_revenue - 1")
     sums = {
-        "Day of the order": f"from marts.mart_sales_overview where order_date {LATEST}",
-        "Day of the refund": f"from marts.mart_sales_as_booked where booked_date {LATEST}",
+        "Order date": f"from marts.mart_sales_overview where order_date {LATEST}",
+        "Refund date": f"from marts.mart_sales_as_booked where booked_date {LATEST}",
     }
     wanted = {name: f"€{ask(f'select sum(net_revenue) {of}'):,.0f}" for name, of in sums.items()}
     assert len(set(wanted.values())) == 2
-    assert metric(page("shopstream", "sales"), "Net revenue") == wanted["Day of the order"]
-    shown = page("shopstream", "sales", refunds="Day of the refund")
-    assert metric(shown, "Net revenue") == wanted["Day of the refund"]
+    assert metric(page("shopstream", "sales"), "Net revenue") == wanted["Order date"]
+    shown = page("shopstream", "sales", refunds="Refund date")
+    assert metric(shown, "Net revenue") == wanted["Refund date"]
     of_figures = [found.value for found in shown.caption if "EUR" in found.value]
     assert len(of_figures) >= 3
     assert all("refunds on their own day" in told for told in of_figures), of_figures

@@ -165,7 +165,7 @@ def _expected(marts: Marts, chosen: Condition, unit: str) -> None:
             x=alt.X("low:Q", title=None, axis=alt.Axis(tickCount=5)), x2="high:Q"
         )
         middle = shown.mark_point(filled=True, size=80, opacity=1, color=charts.MAIN).encode(x="expected:Q")
-        drawn = alt.layer(reach, middle).properties(height=max(60, 33 * len(found)))
+        drawn = alt.layer(reach, middle).properties(height=max(60, 54 * len(found)))
         draw(drawn, "Points of the orders expected of a customer of each segment, with the interval as a line.")
 
 
@@ -180,8 +180,9 @@ def _backtest(marts: Marts) -> None:
         """
     )
     meaning = (
-        "A fit that did not know the last days predicts them, of all customers whatever is chosen above; beside what "
-        "came, and what two simpler ways would have said. Before a year lay before these days the season could not be "
+        "A fit that did not know the last days predicts them, by the segment that customers were in before, whatever "
+        "is chosen above; beside what came, and what two simpler ways would have said: everybody orders as in the last "
+        "period, or goes on at a flat rate of their own. Before a year lay before these days the season could not be "
         "known."
     )
     total = found[found["rfm_segment"] == "all"]
@@ -203,16 +204,16 @@ def _backtest(marts: Marts) -> None:
         table(
             found,
             {
-                "name": "Segment then",
+                "name": "Segment",
                 "actual_orders": st.column_config.NumberColumn("Came", format="localized"),
-                "predicted_orders": st.column_config.NumberColumn("Predicted", format="%.0f"),
+                "predicted_orders": st.column_config.NumberColumn("Predicted", format="%,.0f"),
                 "prediction_error": st.column_config.NumberColumn("Error", format="percent"),
-                "last_period_orders": st.column_config.NumberColumn("Last period again", format="localized"),
-                "flat_rate_orders": st.column_config.NumberColumn("Flat rate each", format="%.0f"),
+                "last_period_orders": st.column_config.NumberColumn("Last period", format="localized"),
+                "flat_rate_orders": st.column_config.NumberColumn("Flat rate", format="%,.0f"),
             },
             "projection_backtest",
             "What the backtest predicted of each segment, and what came",
-            height=300,
+            height=317,
         )
 
 

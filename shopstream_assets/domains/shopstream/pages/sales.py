@@ -45,14 +45,14 @@ class Basis:
 
 
 BASES = {
-    "Day of the order": Basis(
+    "Order date": Basis(
         "mart_sales_overview",
         "order_date",
         "refunds on the day of their order",
         "Refunded amount as a share of gross less discount, on the day the orders were placed. The latest orders have "
         "had little time to come back.",
     ),
-    "Day of the refund": Basis(
+    "Refund date": Basis(
         "mart_sales_as_booked",
         "booked_date",
         "refunds on their own day",
@@ -72,7 +72,7 @@ _SUMS = """
 
 def show(marts: Marts) -> None:
     """Draw the page."""
-    days, country, category, refunds = st.columns([3, 3, 3, 2])
+    days, country, category, refunds = st.columns(4)
     with refunds:
         basis = BASES[filters.one("Refunds count on the", "refunds", tuple(BASES))]
     extent = marts.extent(basis.mart, basis.day)
