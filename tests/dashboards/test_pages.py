@@ -92,7 +92,7 @@ def test_refunds_count_on_the_day_of_the_order_or_on_their_own_and_each_figure_s
     assert metric(shown, "Net revenue") == wanted["Refund date"]
     of_figures = [found.value for found in shown.caption if "EUR" in found.value]
     assert len(of_figures) >= 3
-    assert all("refunds on their own day" in told for told in of_figures), of_figures
+    assert all("refunds by their own date" in told for told in of_figures), of_figures
 
 
 def test_a_conversion_rate_counts_only_sign_ups_whose_days_are_over(marts: Mapping[str, Warehouse]) -> None:

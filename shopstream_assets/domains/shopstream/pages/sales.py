@@ -48,14 +48,14 @@ BASES = {
     "Order date": Basis(
         "mart_sales_overview",
         "order_date",
-        "refunds on the day of their order",
+        "refunds by order date",
         "Refunded amount as a share of gross less discount, on the day the orders were placed. The latest orders have "
         "had little time to come back.",
     ),
     "Refund date": Basis(
         "mart_sales_as_booked",
         "booked_date",
-        "refunds on their own day",
+        "refunds by their own date",
         "What was refunded in these days, whenever it was ordered, as a share of the gross less discount of what was "
         "ordered in them.",
     ),

@@ -1,4 +1,4 @@
-"""A connection to the source that stays open from tick to tick: connecting costs twenty times what a look costs.
+"""A connection to the source that stays open from tick to tick: connecting costs more than a look.
 
 Each query is a transaction of its own, read-only, so an idle connection holds nothing in the source. One process keeps
 one connection per database; a connection that has died is replaced by the next look. It pins what every session pins,
