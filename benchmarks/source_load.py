@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import random
 import sys
 import tempfile
 import threading
@@ -51,7 +52,7 @@ FILL = """
     ) as numbered
 """
 # A change: the next status of a recent order, as a shop's is; every fourth is a new order.
-CHANGE = "update orders set status = 'shipped', updated_at = now() where id = {rows} - (random() * {recent})::bigint"
+CHANGE = "update orders set status = 'shipped', updated_at = now() where id = %s"
 INSERT = "insert into orders select max(id) + 1, 1, 'paid', 'EUR', 0, 5, 50, 'DE', 'card', now(), now() from orders"
 
 
@@ -131,12 +132,17 @@ def _listening(process: psutil.Process) -> list[psutil._common.pconn]:
 
 def keep_changing(source: Source, rows: int, end: threading.Event) -> None:
     """The shop: a hundred changes a minute until told to stop."""
+    draw = random.Random(1)
     with psycopg.connect(source.dsn, autocommit=True) as connection:
         source.shop = connection.info.backend_pid
         number = 0
         while not end.wait(60 / CHANGES_PER_MINUTE):
             number += 1
-            connection.execute(INSERT if number % 4 == 0 else CHANGE.format(rows=rows, recent=rows // 30))  # type: ignore[arg-type]
+            if number % 4 == 0:
+                connection.execute(INSERT)
+            else:
+                # Of the last month: the key is drawn here, for a volatile function would have Postgres try every row.
+                connection.execute(CHANGE, (rows - draw.randrange(rows // 12),))
 
 
 def main(rows: int, minutes: float) -> None:
