@@ -253,6 +253,28 @@ def test_what_a_killed_writer_left_is_cancelled_before_the_next_one_writes(
     assert warehouse.ask("select * from t") == [(1,)]
 
 
+def test_a_session_that_ended_before_it_is_cancelled_keeps_none_from_being_cancelled(services: Services) -> None:
+    warehouse = services.warehouse
+    with snowflake.connector.connect(**warehouse.parameters(LOADING)) as ended:
+        number = ended.session_id
+    with (
+        ThreadPoolExecutor(1) as thread,
+        snowflake.connector.connect(**warehouse.parameters(LOADING)) as session,
+        session.cursor() as cursor,
+    ):
+        cursor.execute("create table t (a number)")
+        running = thread.submit(cursor.execute, SLOW_INSERT)
+
+        def is_cancelled() -> bool:
+            warehouse.cancel([number, session.session_id])
+            return running.done()
+
+        # It may not have reached the server yet.
+        wait_for(is_cancelled, "the statement to end", BEGIN_SECONDS)
+        with pytest.raises(snowflake.connector.ProgrammingError, match="cancel"):
+            running.result()
+
+
 def test_dbt_has_ended_with_its_step_also_where_the_signal_comes_while_its_thread_is_started(
     services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ LOADING = "LOADING_WH"
 REPORTING = "REPORTING_WH"
 # Snowflake's code for an object that is not there, or not for this role.
 DOES_NOT_EXIST = 2003
+# SQLSTATE of what there is none of, as a session.
+NO_DATA = "02000"
 
 # Seconds. By default the connector tries for ever, and its `network_timeout` bounds two things at once: how long a
 # statement may run before it is cancelled (one that takes an hour is stuck), and how long a request to a server that is
@@ -149,7 +151,7 @@ class WarehouseResource(dg.ConfigurableResource):
     def cancel(self, sessions: Iterable[int]) -> None:
         """Cancel what these sessions run, and nothing else; raises the connector's Error where that is not possible.
 
-        The sessions go on: each has its statement fail.
+        The sessions go on: each has its statement fail. One that has ended meanwhile runs nothing.
         """
         import snowflake.connector as connector
 
@@ -160,7 +162,11 @@ class WarehouseResource(dg.ConfigurableResource):
             other.cursor() as cursor,
         ):
             for number in sessions:
-                cursor.execute(f"select system$cancel_all_queries({int(number)})")
+                try:
+                    cursor.execute(f"select system$cancel_all_queries({int(number)})")
+                except connector.ProgrammingError as error:
+                    if error.sqlstate != NO_DATA:
+                        raise
 
 
 def _once(act: Callable[[], None]) -> Callable[[], None]:
