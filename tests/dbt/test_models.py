@@ -212,6 +212,9 @@ def test_a_refund_and_a_cancellation_move_the_figures_of_the_day_the_order_was_p
     assert booked(warehouse) == {day(1): (1, 0, Decimal("29.00")), day(4): (0, 1, Decimal("-29.00"))}
 
     warehouse.publish("orders", day(5), [order(1, 1, status="cancelled", updated_at=at(5))])
+    warehouse.run("--select", "fact_refunds", "--full-refresh")
+    [refund] = warehouse.records("CORE.FACT_REFUNDS")
+    assert refund["refunded_date"] == day(4), "what fact_orders still says is kept"
     warehouse.run(*PARTITIONED, window=window(5))
     cancelled = overview(warehouse)
     assert booked(warehouse) == {day(1): (0, 0, 0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import signal
@@ -21,6 +22,8 @@ from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import stack
 
 SECONDS = 300
+# Three weeks instead of three months.
+FIRST = (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=21)).isoformat()
 COMMAND = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]
 
 
@@ -33,8 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    settings = {"SHOPSTREAM_HOME": str(folder), "SHOPSTREAM_SCALE": "0.1", "COLUMNS": "120"}
-    return {**os.environ, **settings}
+    settings = {"SHOPSTREAM_HOME": str(folder), "SHOPSTREAM_SCALE": "0.1", "SHOPSTREAM_START_DATE": FIRST}
+    return {**os.environ, **settings, "COLUMNS": "120"}
 
 
 def demo(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,8 @@ with orders as (
         shipping_country,
         refunded_amount,
         order_date,
-        ordered_at
+        ordered_at,
+        updated_at
     from {{ ref('fact_orders') }}
     where
         status = 'refunded'
@@ -66,6 +67,7 @@ refunds as (
 
 )
 
+-- Where the log already knows that an order is refunded no more, and fact_orders does not, that is right for now.
 select
     orders.order_id,
     orders.customer_id,
@@ -73,7 +75,7 @@ select
     orders.refunded_amount,
     orders.order_date,
     orders.ordered_at,
-    refunds.refunded_at::date as refunded_date,
-    refunds.refunded_at
+    coalesce(refunds.refunded_at, orders.updated_at)::date as refunded_date,
+    coalesce(refunds.refunded_at, orders.updated_at) as refunded_at
 from orders
-inner join refunds on orders.order_id = refunds.order_id
+left join refunds on orders.order_id = refunds.order_id
