@@ -167,6 +167,8 @@ def _start_service(home: Home, memory: Memory, name: str) -> None:
         found = _launch(home, memory, name)
         if is_new and name == warehouse.NAME:
             warehouse.preload()
+        # One that was killed has forgotten the buckets that were empty.
+        is_new |= name == aws.NAME
     process.wait_until(lambda: _answers(home, memory, name, found), found, home, name, READY_SECONDS)
     if is_new:
         _bootstrap(home, memory, name)

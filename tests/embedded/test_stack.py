@@ -104,6 +104,8 @@ def assert_data_is_kept(env: Variables) -> None:
     with postgres(env) as connection:
         assert connection.execute("select x from kept").fetchall() == [(7,)]
     assert s3(env).get_object(Bucket=env["SHOPSTREAM_LAKE_BUCKET"], Key="kept/7")["Body"].read() == b"seven"
+    # Which is empty.
+    s3(env).head_bucket(Bucket=env["STREAMVISION_LAKE_BUCKET"])
     with warehouse(env) as session, session.cursor() as cursor:
         assert cursor.execute("select x from staging.kept").fetchall() == [(7,)]
 
