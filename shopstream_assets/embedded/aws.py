@@ -16,9 +16,17 @@ from shopstream_assets.embedded.state import Home, Memory, environment
 NAME = "aws"
 # Also saves what lives in memory: DynamoDB, Kinesis, secrets.
 STOP_SIGNAL = signal.SIGTERM
+# The buckets that were empty.
+FORGETS = True
 
 
-def command() -> list[str]:
+def prepare(home: Home, memory: Memory) -> None:
+    """Make its folders."""
+    for part in ("aws", "aws/s3", "aws/state"):
+        (home.folder / part).mkdir(mode=0o700, exist_ok=True)
+
+
+def command(home: Home, memory: Memory) -> list[str]:
     """Ministack in this interpreter; -P keeps the current folder off its path."""
     if importlib.util.find_spec("ministack") is None:
         raise StackError(
@@ -31,8 +39,6 @@ def command() -> list[str]:
 def env(home: Home, memory: Memory) -> dict[str, str]:
     """Ministack is configured by its environment alone."""
     folder = home.folder / "aws"
-    for part in (folder, folder / "s3", folder / "state"):
-        part.mkdir(mode=0o700, exist_ok=True)
     ours = environment(home, memory)
     return {
         # The default is every interface.
@@ -58,7 +64,15 @@ def env(home: Home, memory: Memory) -> dict[str, str]:
     }
 
 
-def answers(process: Running) -> bool:
+def user(home: Home) -> None:
+    """It runs as we do."""
+
+
+def preload() -> None:
+    """Nothing takes long to import."""
+
+
+def answers(home: Home, memory: Memory, process: Running) -> bool:
     """Whether the health page answers, and the process that was started owns the port.
 
     Ministack has no identity of its own, and takes any credentials: only the owner of the socket proves which it is.

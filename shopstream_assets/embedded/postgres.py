@@ -22,6 +22,7 @@ STORAGE = "dagster"
 VERSION = "18"
 # The fast shutdown: SIGTERM would wait for every client to leave.
 STOP_SIGNAL = signal.SIGINT
+FORGETS = False
 # "SSLRequest", the first eight bytes of a client that would like TLS. Any Postgres answers with one letter.
 SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
 # initdb puts the time zone database's path and the like in its own file; what matters to us is below.
@@ -174,17 +175,21 @@ def _initialise(home: Home, memory: Memory, owner: tuple[int, int] | None) -> No
     part.rename(data(home))
 
 
-def command(home: Home) -> list[str]:
+def command(home: Home, memory: Memory) -> list[str]:
     """The server's binary and its data folder, which also holds its settings."""
     return [str(binaries() / "postgres"), "-D", str(data(home))]
 
 
-def env() -> dict[str, str]:
+def env(home: Home, memory: Memory) -> dict[str, str]:
     """No PG* variable of the user's may reach the server."""
     return {"LC_ALL": "C", "TZ": "UTC"}
 
 
-def answers(home: Home, process: Running) -> bool:
+def preload() -> None:
+    """Nothing takes long to import."""
+
+
+def answers(home: Home, memory: Memory, process: Running) -> bool:
     """Whether that process is the postmaster of our data, accepts connections, and owns the port."""
     try:
         # Line 1 is the process id, line 8 the state: after a crash it recovers first.
@@ -203,7 +208,7 @@ def answers(home: Home, process: Running) -> bool:
     return letter in (b"N", b"S") and process.listens()
 
 
-def bootstrap(memory: Memory) -> None:
+def bootstrap(home: Home, memory: Memory) -> None:
     """Create Dagster's database and that of each domain's source, where they are missing."""
     import psycopg
     from psycopg import sql

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Literal
 
 from shopstream_assets.embedded import aws, limits, postgres, process, state, warehouse
 from shopstream_assets.embedded.errors import StackError
-from shopstream_assets.embedded.process import Running
+from shopstream_assets.embedded.service import Service
 from shopstream_assets.embedded.state import Home, Memory
 from shopstream_assets.embedded.supervision import Deaths, end_left_over
 from shopstream_assets.platform.declare.domain import Domain
@@ -34,12 +33,8 @@ __all__ = ["ServiceStatus", "StackError", "down", "reset", "revive", "running", 
 Say = Callable[[str], None]
 READY_SECONDS = 60
 # The emulator is told at its start where S3 is, so it comes after S3 in this list and is restarted when S3 moves.
-SERVICES = (postgres.NAME, aws.NAME, warehouse.NAME)
-STOP_SIGNALS: Mapping[str, signal.Signals] = {
-    postgres.NAME: postgres.STOP_SIGNAL,
-    aws.NAME: aws.STOP_SIGNAL,
-    warehouse.NAME: warehouse.STOP_SIGNAL,
-}
+SERVICES: Sequence[Service] = (postgres, aws, warehouse)
+NAMES = tuple(service.NAME for service in SERVICES)
 
 
 def _silent(message: str) -> None:
@@ -61,9 +56,9 @@ def up(root: Path | None = None, say: Say = _silent) -> Mapping[str, str]:
     """Start what does not run, wait until everything is healthy, and return the environment variables.
 
     The same variables are in `.shopstream/env`, and `.env` points there unless the user keeps one. Each domain that is
-    installed has a source database, a bucket and a warehouse database of its own; its SCALE, SEED, START_DATE and
-    SOURCE_MODE (as SHOPSTREAM_SCALE) are taken from os.environ where set, and remembered. `say` receives what a user
-    may want to read meanwhile. Raises StackError.
+    installed has a source database, a bucket and a warehouse database of its own; its SCALE, SEED, START_DATE,
+    REPORTING_TIME_ZONE and SOURCE_MODE (as SHOPSTREAM_SCALE) are taken from os.environ where set, and remembered. `say`
+    receives what a user may want to read meanwhile. Raises StackError.
     """
     home = state.home(root)
     limits.raise_open_files()
@@ -93,11 +88,11 @@ def _installed(say: Say) -> list[Domain]:
 
 def _stop_starved(home: Home, say: Say) -> None:
     """Stop services that may open too few files, to be started again."""
-    for name in SERVICES:
-        found = process.find(home, name)
+    for service in SERVICES:
+        found = process.find(home, service.NAME)
         if found and (files := limits.lacking(found.pid)) is not None:
-            say(f"{name} was started from a shell that allowed it {files} open files: restarting it.")
-            process.stop(home, name, STOP_SIGNALS[name], say)
+            say(f"{service.NAME} was started from a shell that allowed it {files} open files: restarting it.")
+            process.stop(home, service.NAME, service.STOP_SIGNAL, say)
 
 
 def _first_memory(home: Home) -> Memory:
@@ -112,7 +107,7 @@ def _first_memory(home: Home) -> Memory:
 def _settle_ports(home: Home, memory: Memory, say: Say) -> None:
     """Give every service that does not run a port that is free now; keep the remembered one where possible."""
     proposals = process.free_ports(len(SERVICES))
-    for name, proposal in zip(SERVICES, proposals, strict=True):
+    for name, proposal in zip(NAMES, proposals, strict=True):
         found = process.find(home, name)
         remembered = memory.ports.get(name)
         if found:
@@ -124,7 +119,7 @@ def _settle_ports(home: Home, memory: Memory, say: Say) -> None:
     emulator = process.find(home, warehouse.NAME)
     if emulator and memory.s3_port_of_emulator != memory.ports[aws.NAME]:
         say("S3 has a new port: restarting snowflake, which reads from it.")
-        process.stop(home, warehouse.NAME, STOP_SIGNALS[warehouse.NAME], say)
+        process.stop(home, warehouse.NAME, warehouse.STOP_SIGNAL, say)
     memory.s3_port_of_emulator = memory.ports[aws.NAME]
 
 
@@ -144,12 +139,12 @@ def _start_with_ports(home: Home, memory: Memory, say: Say) -> None:
 def _start_missing(home: Home, memory: Memory) -> None:
     """Bring all services up side by side; the first failure, in order of the services, is the one reported."""
     with ThreadPoolExecutor(len(SERVICES)) as pool:
-        pending = [pool.submit(_start_service, home, memory, name) for name in SERVICES]
+        pending = [pool.submit(_start_service, home, memory, service) for service in SERVICES]
     failures = [error for future in pending if (error := future.exception())]
     # What was created is true even when another service failed.
     done = [
         f"{name}/{domain}"
-        for name, future in zip(SERVICES, pending, strict=True)
+        for name, future in zip(NAMES, pending, strict=True)
         for domain in memory.businesses
         if not future.exception()
     ]
@@ -160,59 +155,41 @@ def _start_missing(home: Home, memory: Memory) -> None:
         raise failures[0]
 
 
-def _start_service(home: Home, memory: Memory, name: str) -> None:
+def _start_service(home: Home, memory: Memory, service: Service) -> None:
+    name = service.NAME
     found = process.find(home, name)
     is_new = any(f"{name}/{domain}" not in memory.bootstrapped for domain in memory.businesses)
     if found is None:
-        found = _launch(home, memory, name)
-        if is_new and name == warehouse.NAME:
-            warehouse.preload()
-        # One that was killed has forgotten the buckets that were empty.
-        is_new |= name == aws.NAME
-    process.wait_until(lambda: _answers(home, memory, name, found), found, home, name, READY_SECONDS)
+        service.prepare(home, memory)
+        command, env = service.command(home, memory), service.env(home, memory)
+        found = process.start(home, name, memory.ports[name], command, env, service.user(home))
+        if is_new:
+            service.preload()
+        is_new |= service.FORGETS
+    process.wait_until(lambda: service.answers(home, memory, found), found, home, name, READY_SECONDS)
     if is_new:
-        _bootstrap(home, memory, name)
+        _bootstrap(home, memory, service)
 
 
-def _launch(home: Home, memory: Memory, name: str) -> Running:
-    port = memory.ports[name]
-    if name == postgres.NAME:
-        postgres.prepare(home, memory)
-        return process.start(home, name, port, postgres.command(home), postgres.env(), postgres.user(home))
-    if name == aws.NAME:
-        return process.start(home, name, port, aws.command(), aws.env(home, memory))
-    return process.start(home, name, port, warehouse.command(home, memory), warehouse.env(home, memory))
-
-
-def _answers(home: Home, memory: Memory, name: str, found: Running) -> bool:
-    if name == postgres.NAME:
-        return postgres.answers(home, found)
-    return aws.answers(found) if name == aws.NAME else warehouse.answers(memory, found)
-
-
-def _bootstrap(home: Home, memory: Memory, name: str) -> None:
+def _bootstrap(home: Home, memory: Memory, service: Service) -> None:
     """What an administrator does once. Idempotent: a kill before it is remembered only means doing it again."""
     try:
-        if name == postgres.NAME:
-            postgres.bootstrap(memory)
-        elif name == aws.NAME:
-            aws.bootstrap(home, memory)
-        else:
-            warehouse.bootstrap(home, memory)
+        service.bootstrap(home, memory)
     except StackError:
         raise
     # Whatever client library it is, the user gets its words and ours.
     except Exception as error:
         raise StackError(
-            f"Creating what {name} should contain at first: {type(error).__name__}: {error}\n"
-            f"The log is {process.log_file(home, name)}. Run `shopstream stack up` again: it goes on where it stopped."
+            f"Creating what {service.NAME} should contain at first: {type(error).__name__}: {error}\n"
+            f"The log is {process.log_file(home, service.NAME)}. Run `shopstream stack up` again: it goes on where it "
+            "stopped."
         ) from error
 
 
 def all_live(root: Path | None = None) -> bool:
     """Whether every service's process lives; a look at three files, nobody is asked."""
     home = state.home(root)
-    return all(process.find(home, name) for name in SERVICES)
+    return all(process.find(home, name) for name in NAMES)
 
 
 def revive(deaths: Deaths, root: Path | None = None, say: Say = _silent) -> None:
@@ -225,7 +202,7 @@ def revive(deaths: Deaths, root: Path | None = None, say: Say = _silent) -> None
     home = state.home(root)
     # Another command may be at work: what is down is then about to come up, or is meant to be down.
     with state.explained(home), state.exclusive(home, say):
-        dead = [name for name in SERVICES if process.find(home, name) is None]
+        dead = [name for name in NAMES if process.find(home, name) is None]
         stopped = [name for name in dead if process.recorded_pid(home, name) is None]
     if stopped:
         raise StackError(
@@ -253,8 +230,8 @@ def _stop_all(home: Home, say: Say) -> Sequence[str]:
     if not state.is_at_work(home, "ui") and (left := end_left_over(home.dagster_processes, runs_go_on=False)):
         say(f"Ended what a killed `make up` had left: {', '.join(left)}.")
     with ThreadPoolExecutor(len(SERVICES)) as pool:
-        stopped = pool.map(lambda name: process.stop(home, name, STOP_SIGNALS[name], say), SERVICES)
-        return [name for name, was_running in zip(SERVICES, stopped, strict=True) if was_running]
+        stopped = pool.map(lambda service: process.stop(home, service.NAME, service.STOP_SIGNAL, say), SERVICES)
+        return [name for name, was_running in zip(NAMES, stopped, strict=True) if was_running]
 
 
 def reset(root: Path | None = None, say: Say = _silent) -> None:
@@ -275,10 +252,11 @@ def status(root: Path | None = None) -> Sequence[ServiceStatus]:
     """Every service as it is now; starts nothing and waits for nothing longer than two seconds."""
     home = state.home(root)
     memory = state.recall(home)
-    return [_status_of(home, memory, name) for name in SERVICES]
+    return [_status_of(home, memory, service) for service in SERVICES]
 
 
-def _status_of(home: Home, memory: Memory | None, name: str) -> ServiceStatus:
+def _status_of(home: Home, memory: Memory | None, service: Service) -> ServiceStatus:
+    name = service.NAME
     found = process.find(home, name)
     if found is None:
         pid = process.recorded_pid(home, name)
@@ -287,7 +265,7 @@ def _status_of(home: Home, memory: Memory | None, name: str) -> ServiceStatus:
         detail = f"process {pid} ended without `stack down`; `shopstream stack up` starts it again"
         return ServiceStatus(name, "dead", pid, None, detail)
     address = f"127.0.0.1:{found.port}"
-    if memory is None or not _answers(home, memory, name, found):
+    if memory is None or not service.answers(home, memory, found):
         detail = f"it starts, or hangs (then `shopstream stack down`, `up`); log: {process.log_file(home, name)}"
         return ServiceStatus(name, "not answering", found.pid, address, detail)
     detail = f"log: {process.log_file(home, name)}"

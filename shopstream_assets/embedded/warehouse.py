@@ -16,14 +16,18 @@ from shopstream_assets.platform.declare.settings import SCHEMAS, WAREHOUSES
 
 NAME = "snowflake"
 STOP_SIGNAL = signal.SIGTERM
+FORGETS = False
+
+
+def prepare(home: Home, memory: Memory) -> None:
+    """Make its folder."""
+    (home.folder / NAME).mkdir(mode=0o700, exist_ok=True)
 
 
 def command(home: Home, memory: Memory) -> list[str]:
     """The emulator in this interpreter, reading the lake from the stack's S3."""
-    folder = home.folder / "snowflake"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    ours = environment(home, memory)
-    options = ["--port", ours["SNOWFLAKE_PORT"], "--state-dir", str(folder), "--s3-endpoint", ours["AWS_ENDPOINT_URL"]]
+    ours, folder = environment(home, memory), str(home.folder / NAME)
+    options = ["--port", ours["SNOWFLAKE_PORT"], "--state-dir", folder, "--s3-endpoint", ours["AWS_ENDPOINT_URL"]]
     return [sys.executable, "-P", "-m", "shopstream_assets.embedded.snowflake", *options]
 
 
@@ -43,7 +47,18 @@ def env(home: Home, memory: Memory) -> dict[str, str]:
     }
 
 
-def answers(memory: Memory, process: Running) -> bool:
+def user(home: Home) -> None:
+    """It runs as we do."""
+
+
+def preload() -> None:
+    """Import the connector, which takes seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import snowflake.connector  # noqa: F401
+
+
+def answers(home: Home, memory: Memory, process: Running) -> bool:
     """Whether the server on the port knows this stack's token, and is the process that was started."""
     connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=2)
     try:
@@ -72,13 +87,6 @@ def administration(database: str, integration: str, bucket: str) -> list[str]:
         f"enabled = true storage_aws_role_arn = 'arn:aws:iam::000000000000:role/shopstream' "
         f"storage_allowed_locations = ('s3://{bucket}/')",
     ]
-
-
-def preload() -> None:
-    """Import the connector, which takes seconds, while the server starts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import snowflake.connector  # noqa: F401
 
 
 def bootstrap(home: Home, memory: Memory) -> None:

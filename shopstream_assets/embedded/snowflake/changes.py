@@ -1,6 +1,6 @@
 """Statements that change rows: INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fakesnow import transforms
 from sqlglot import exp
@@ -9,15 +9,13 @@ from shopstream_assets.embedded.snowflake import copying, merging, records
 from shopstream_assets.embedded.snowflake.dialect import to_duckdb
 from shopstream_assets.embedded.snowflake.errors import unsupported
 from shopstream_assets.embedded.snowflake.queries import session_functions
+from shopstream_assets.embedded.snowflake.sessions import Session
 from shopstream_assets.embedded.snowflake.statements import Statement, target
 from shopstream_assets.embedded.snowflake.transactions import Kind, Target
 from shopstream_assets.embedded.snowflake.types import Result
 
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
 
-
-def insert(session: "Session", statement: Statement) -> Result:
+def insert(session: Session, statement: Statement) -> Result:
     """INSERT, and INSERT OVERWRITE."""
     written = target(session.namespace, statement.tree.this, exclusive=bool(statement.tree.args.get("overwrite")))
     bound = statement.bound
@@ -28,7 +26,7 @@ def insert(session: "Session", statement: Statement) -> Result:
         return _counted(session, "number of rows inserted")
 
 
-def insert_many(session: "Session", tree: exp.Expr, rows: list[tuple[Any, ...]]) -> Result:
+def insert_many(session: Session, tree: exp.Expr, rows: list[tuple[Any, ...]]) -> Result:
     """An INSERT with an array of bindings: one statement, all rows or none."""
     if not isinstance(tree, exp.Insert):
         raise unsupported("array bindings for anything but INSERT")
@@ -38,18 +36,18 @@ def insert_many(session: "Session", tree: exp.Expr, rows: list[tuple[Any, ...]])
     return Result.named(["number of rows inserted"], [[len(rows)]])
 
 
-def update(session: "Session", statement: Statement) -> Result:
+def update(session: Session, statement: Statement) -> Result:
     """UPDATE."""
     count = _change(session, statement)
     return Result.named(["number of rows updated", "number of multi-joined rows updated"], [[count], [0]])
 
 
-def delete(session: "Session", statement: Statement) -> Result:
+def delete(session: Session, statement: Statement) -> Result:
     """DELETE."""
     return Result.named(["number of rows deleted"], [[_change(session, statement)]])
 
 
-def _change(session: "Session", statement: Statement) -> int:
+def _change(session: Session, statement: Statement) -> int:
     written = target(session.namespace, statement.tree.this)
     bound = statement.bound
     sql = to_duckdb(session_functions(statement.tree, session), session.namespace)
@@ -57,7 +55,7 @@ def _change(session: "Session", statement: Statement) -> int:
         return int(session.duck.execute(sql, bound).fetchall()[0][0])
 
 
-def merge(session: "Session", statement: Statement) -> Result:
+def merge(session: Session, statement: Statement) -> Result:
     """MERGE."""
     assert isinstance(statement.tree, exp.Merge)
     written = target(session.namespace, statement.tree.this)
@@ -69,7 +67,7 @@ def merge(session: "Session", statement: Statement) -> Result:
         return merging.merge(sql, performed, bound, session.duck)
 
 
-def truncate(session: "Session", statement: Statement) -> Result:
+def truncate(session: Session, statement: Statement) -> Result:
     """TRUNCATE, which forgets what was loaded as well."""
     table = statement.tree.expressions[0]
     name = session.namespace.resolve(table)
@@ -83,7 +81,7 @@ def truncate(session: "Session", statement: Statement) -> Result:
     return Result.status()
 
 
-def copy_into(session: "Session", statement: Statement) -> Result:
+def copy_into(session: Session, statement: Statement) -> Result:
     """COPY INTO."""
     assert isinstance(statement.tree, exp.Copy)
     copy = copying.understand(statement.tree, session.namespace)
@@ -95,5 +93,5 @@ def copy_into(session: "Session", statement: Statement) -> Result:
         return copying.copy_into(copy, session.duck, session.namespace, session.storage, session.objects)
 
 
-def _counted(session: "Session", name: str) -> Result:
+def _counted(session: Session, name: str) -> Result:
     return Result.named([name], [[int(session.duck.fetchall()[0][0])]])

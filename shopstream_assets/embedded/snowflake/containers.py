@@ -2,26 +2,23 @@
 
 import datetime as dt
 import json
-from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from shopstream_assets.embedded.snowflake import records
 from shopstream_assets.embedded.snowflake.errors import already_exists, does_not_exist, unsupported
 from shopstream_assets.embedded.snowflake.information import OWN_SCHEMA
+from shopstream_assets.embedded.snowflake.sessions import Session
 from shopstream_assets.embedded.snowflake.stages import Stages
 from shopstream_assets.embedded.snowflake.statements import Statement
 from shopstream_assets.embedded.snowflake.storage import identifier
 from shopstream_assets.embedded.snowflake.transactions import Kind, Target
 from shopstream_assets.embedded.snowflake.types import Result
 
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
-
 _NAMED = "database_name = ? and schema_name = ? and name = ?"
 
 
-def create_database(session: "Session", statement: Statement) -> Result:
+def create_database(session: Session, statement: Statement) -> Result:
     """CREATE DATABASE, which becomes the session's."""
     name = statement.tree.this.name
     session.transactions.commit_open()
@@ -36,7 +33,7 @@ def create_database(session: "Session", statement: Statement) -> Result:
     return Result.status(f"Database {name} successfully created.")
 
 
-def create_schema(session: "Session", statement: Statement) -> Result:
+def create_schema(session: Session, statement: Statement) -> Result:
     """CREATE SCHEMA, which becomes the session's."""
     database, schema = records.schema_name(session, statement.tree.this)
     if not session.storage.has_database(database):
@@ -55,7 +52,7 @@ def create_schema(session: "Session", statement: Statement) -> Result:
     return Result.status(f"Schema {schema} successfully created.")
 
 
-def create_stage(session: "Session", statement: Statement) -> Result:
+def create_stage(session: Session, statement: Statement) -> Result:
     """CREATE STAGE with an s3:// URL."""
     name = session.namespace.resolve(statement.tree.this)
     options = _options(statement.tree)
@@ -77,7 +74,7 @@ def create_stage(session: "Session", statement: Statement) -> Result:
     return Result.status(f"Stage area {name[2]} successfully created.")
 
 
-def create_file_format(session: "Session", statement: Statement) -> Result:
+def create_file_format(session: Session, statement: Statement) -> Result:
     """CREATE FILE FORMAT of type PARQUET."""
     name = session.namespace.resolve(statement.tree.this)
     options = _options(statement.tree)
@@ -98,7 +95,7 @@ def create_file_format(session: "Session", statement: Statement) -> Result:
     return Result.status(f"File format {name[2]} successfully created.")
 
 
-def drop_database(session: "Session", statement: Statement) -> Result:
+def drop_database(session: Session, statement: Statement) -> Result:
     """DROP DATABASE."""
     name, exists = statement.tree.args["tables"][0].name, bool(statement.tree.args.get("exists"))
     session.transactions.commit_open()
@@ -109,7 +106,7 @@ def drop_database(session: "Session", statement: Statement) -> Result:
     return Result.status(f"{name} successfully dropped.")
 
 
-def drop_schema(session: "Session", statement: Statement) -> Result:
+def drop_schema(session: Session, statement: Statement) -> Result:
     """DROP SCHEMA with everything in it."""
     database, schema = records.schema_name(session, statement.tree.args["tables"][0])
     exists = bool(statement.tree.args.get("exists"))
@@ -123,7 +120,7 @@ def drop_schema(session: "Session", statement: Statement) -> Result:
     return Result.status(f"{schema} successfully dropped.")
 
 
-def _drop_with_contents(session: "Session", database: str, schema: str) -> None:
+def _drop_with_contents(session: Session, database: str, schema: str) -> None:
     own = f"{identifier(database)}.{OWN_SCHEMA}"
     written = Target(f"{database}.{schema}".upper(), exclusive=True)
     with session.transactions.statement(Kind.DEFINE, (written,)):
@@ -138,7 +135,7 @@ def _drop_with_contents(session: "Session", database: str, schema: str) -> None:
             )
 
 
-def drop_stage(session: "Session", statement: Statement) -> Result:
+def drop_stage(session: Session, statement: Statement) -> Result:
     """DROP STAGE."""
     name = session.namespace.resolve(statement.tree.args["tables"][0])
     with session.transactions.statement(Kind.DEFINE):
@@ -146,7 +143,7 @@ def drop_stage(session: "Session", statement: Statement) -> Result:
     return Result.status(f"{name[2]} successfully dropped.")
 
 
-def drop_file_format(session: "Session", statement: Statement) -> Result:
+def drop_file_format(session: Session, statement: Statement) -> Result:
     """DROP FILE FORMAT."""
     name = session.namespace.resolve(statement.tree.args["tables"][0])
     with session.transactions.statement(Kind.DEFINE):

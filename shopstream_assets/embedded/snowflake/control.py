@@ -4,16 +4,12 @@ dbt cancels with SYSTEM$CANCEL_ALL_QUERIES, asked in a session of its own. Users
 logged in may cancel everything; on Snowflake that takes the same user, or OPERATE on the warehouse.
 """
 
-from typing import TYPE_CHECKING
-
 from sqlglot import exp
 
 from shopstream_assets.embedded.snowflake.errors import SnowflakeError
+from shopstream_assets.embedded.snowflake.sessions import Session
 from shopstream_assets.embedded.snowflake.statements import Statement
 from shopstream_assets.embedded.snowflake.types import Result
-
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
 
 _PREFIX = "SYSTEM$"
 
@@ -23,7 +19,7 @@ def is_control(tree: exp.Expr) -> bool:
     return _call(tree) is not None
 
 
-def control(session: "Session", statement: Statement) -> Result:
+def control(session: Session, statement: Statement) -> Result:
     """Stop what is asked for; answers when it has ended."""
     call = _call(statement.tree)
     assert call is not None

@@ -1,7 +1,8 @@
 """Which part of the local Snowflake answers which statement."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from fakesnow.statement_type import SELECT, UNKNOWN, statement_type_id
 from sqlglot import exp
@@ -19,16 +20,16 @@ from shopstream_assets.embedded.snowflake import (
 )
 from shopstream_assets.embedded.snowflake.dialect import parse
 from shopstream_assets.embedded.snowflake.errors import compilation, does_not_exist, unsupported
-from shopstream_assets.embedded.snowflake.statements import Answer, Handler, Statement
+from shopstream_assets.embedded.snowflake.sessions import Session
+from shopstream_assets.embedded.snowflake.statements import Answer, Statement
 from shopstream_assets.embedded.snowflake.types import Result
 
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
+Handler = Callable[[Session, Statement], Result]
 
 _COMMENT = re.compile(r"\s*(?:--[^\n]*(?:\n|$)|//[^\n]*(?:\n|$)|/\*.*?\*/)", re.DOTALL)
 
 
-def run(session: "Session", sql: str, parameters: list[Any], *, describe_only: bool = False, count: int = 1) -> Answer:
+def run(session: Session, sql: str, parameters: list[Any], *, describe_only: bool = False, count: int = 1) -> Answer:
     """Run one statement in a session.
 
     Raises:
@@ -52,7 +53,7 @@ def run(session: "Session", sql: str, parameters: list[Any], *, describe_only: b
     return Answer(handler(session, statement), type_id)
 
 
-def run_many(session: "Session", sql: str, rows: list[tuple[Any, ...]]) -> Answer:
+def run_many(session: Session, sql: str, rows: list[tuple[Any, ...]]) -> Answer:
     """Run one INSERT for each row of bound values; all or none."""
     tree = parse(_without_leading_comments(sql))
     type_id = statement_type_id(tree)
@@ -67,7 +68,7 @@ def _without_leading_comments(sql: str) -> str:
 
 
 def _by_kind(verb: str, handlers: dict[str, Handler]) -> Handler:
-    def handle(session: "Session", statement: Statement) -> Result:
+    def handle(session: Session, statement: Statement) -> Result:
         kind = str(statement.tree.args.get("kind")).upper()
         if kind not in handlers:
             raise unsupported(f"{verb} {kind}")
@@ -76,22 +77,22 @@ def _by_kind(verb: str, handlers: dict[str, Handler]) -> Handler:
     return handle
 
 
-def _begin(session: "Session", statement: Statement) -> Result:
+def _begin(session: Session, statement: Statement) -> Result:
     session.transactions.begin()
     return Result.status()
 
 
-def _commit(session: "Session", statement: Statement) -> Result:
+def _commit(session: Session, statement: Statement) -> Result:
     session.transactions.commit()
     return Result.status()
 
 
-def _rollback(session: "Session", statement: Statement) -> Result:
+def _rollback(session: Session, statement: Statement) -> Result:
     session.transactions.rollback()
     return Result.status()
 
 
-def _use(session: "Session", statement: Statement) -> Result:
+def _use(session: Session, statement: Statement) -> Result:
     kind = statement.tree.args.get("kind")
     word = kind.name.upper() if isinstance(kind, exp.Var) else str(kind or "").upper()
     table = statement.tree.this
@@ -108,7 +109,7 @@ def _use(session: "Session", statement: Statement) -> Result:
     return Result.status()
 
 
-def _alter(session: "Session", statement: Statement) -> Result:
+def _alter(session: Session, statement: Statement) -> Result:
     if str(statement.tree.args.get("kind")) == "SESSION":
         return _alter_session(session, statement.tree.args["actions"][0])
     if commented := comments.of_alter(statement.sql):
@@ -116,7 +117,7 @@ def _alter(session: "Session", statement: Statement) -> Result:
     return tables.alter(session, statement)
 
 
-def _alter_session(session: "Session", setting: exp.Expr) -> Result:
+def _alter_session(session: Session, setting: exp.Expr) -> Result:
     for item in setting.expressions:
         if setting.args.get("unset"):
             session.unset_parameter(item.this.name.upper())
@@ -127,7 +128,7 @@ def _alter_session(session: "Session", setting: exp.Expr) -> Result:
     return Result.status()
 
 
-def _command(session: "Session", statement: Statement) -> Result:
+def _command(session: Session, statement: Statement) -> Result:
     """What sqlglot leaves unparsed."""
     word = str(statement.tree.this).upper()
     if word == "SHOW":

@@ -1,12 +1,10 @@
 """INFORMATION_SCHEMA.QUERY_HISTORY and its kin, as far as they tell what runs now. What has ended is not kept."""
 
 import re
-from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
+from shopstream_assets.embedded.snowflake.sessions import Session
 
 _FUNCTIONS = {"QUERY_HISTORY", "QUERY_HISTORY_BY_SESSION", "QUERY_HISTORY_BY_USER"}
 _COMMENTS = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
@@ -25,7 +23,7 @@ _COLUMNS = {
 }
 
 
-def with_history(tree: exp.Expr, session: "Session") -> exp.Expr:
+def with_history(tree: exp.Expr, session: Session) -> exp.Expr:
     """The query with calls of these functions replaced by what runs now, this query included as on Snowflake."""
     for found in list(tree.find_all(exp.TableFromRows)):
         call = found.this
@@ -42,7 +40,7 @@ def _type(sql: str) -> str:
     return "SELECT" if word == "WITH" else word
 
 
-def _running(session: "Session") -> exp.Select:
+def _running(session: Session) -> exp.Select:
     rows = []
     for other in session.account.sessions.all():
         if running := other.running:

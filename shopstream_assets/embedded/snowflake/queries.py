@@ -1,7 +1,5 @@
 """Statements that read: SELECT, SHOW, DESCRIBE, LIST."""
 
-from typing import TYPE_CHECKING
-
 from sqlglot import exp
 
 from shopstream_assets.embedded.snowflake import showing
@@ -9,16 +7,14 @@ from shopstream_assets.embedded.snowflake.dialect import to_duckdb
 from shopstream_assets.embedded.snowflake.errors import unsupported
 from shopstream_assets.embedded.snowflake.history import with_history
 from shopstream_assets.embedded.snowflake.rewrites import named_projections
+from shopstream_assets.embedded.snowflake.sessions import Session
 from shopstream_assets.embedded.snowflake.stages import Stages
 from shopstream_assets.embedded.snowflake.statements import Statement
 from shopstream_assets.embedded.snowflake.transactions import Kind
 from shopstream_assets.embedded.snowflake.types import Result
 
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
 
-
-def query(session: "Session", statement: Statement) -> Result:
+def query(session: Session, statement: Statement) -> Result:
     """SELECT and other queries."""
     with_history(statement.tree, session)
     named_projections(statement.tree)
@@ -30,14 +26,14 @@ def query(session: "Session", statement: Statement) -> Result:
         return Result.read(session.duck)
 
 
-def show(session: "Session", statement: Statement) -> Result:
+def show(session: Session, statement: Statement) -> Result:
     """SHOW."""
     assert isinstance(statement.tree, exp.Show)
     with session.transactions.statement(Kind.READ):
         return showing.show(statement.tree, session.namespace, session.storage, session.duck)
 
 
-def describe(session: "Session", statement: Statement) -> Result:
+def describe(session: Session, statement: Statement) -> Result:
     """DESCRIBE TABLE and DESCRIBE VIEW."""
     kind, table = str(statement.tree.args.get("kind") or "").upper(), statement.tree.this
     if kind not in ("TABLE", "VIEW") or not isinstance(table, exp.Table):
@@ -47,7 +43,7 @@ def describe(session: "Session", statement: Statement) -> Result:
         return showing.describe(name, session.namespace, session.storage, session.duck, kind)
 
 
-def list_stage(session: "Session", statement: Statement) -> Result:
+def list_stage(session: Session, statement: Statement) -> Result:
     """LIST @stage."""
     with session.transactions.statement(Kind.READ):
         url = Stages(session.duck).locate(statement.tree.this.name, session.namespace)
@@ -60,7 +56,7 @@ def list_stage(session: "Session", statement: Statement) -> Result:
     )
 
 
-def session_functions(tree: exp.Expr, session: "Session") -> exp.Expr:
+def session_functions(tree: exp.Expr, session: Session) -> exp.Expr:
     """What only the session knows. DuckDB would answer with names of its own."""
     known: dict[str, str | None] = {
         "CURRENT_DATABASE": session.namespace.database,

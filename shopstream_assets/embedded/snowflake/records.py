@@ -1,21 +1,17 @@
 """What is known about schemas and tables beside their rows: existence, load history, lengths of texts."""
 
-from typing import TYPE_CHECKING
-
 from sqlglot import exp
 
 from shopstream_assets.embedded.snowflake.dialect import TableName
 from shopstream_assets.embedded.snowflake.errors import compilation, does_not_exist
 from shopstream_assets.embedded.snowflake.information import OWN_SCHEMA
+from shopstream_assets.embedded.snowflake.sessions import Session
 from shopstream_assets.embedded.snowflake.storage import identifier
-
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
 
 _UNBOUNDED = 16_777_216
 
 
-def schema_name(session: "Session", table: exp.Table) -> tuple[str, str]:
+def schema_name(session: Session, table: exp.Table) -> tuple[str, str]:
     """Database and schema named by a CREATE, DROP or USE SCHEMA."""
     database, schema = table.catalog or session.namespace.database, table.db or table.name
     if not database:
@@ -23,7 +19,7 @@ def schema_name(session: "Session", table: exp.Table) -> tuple[str, str]:
     return database, schema
 
 
-def require_schema(session: "Session", name: TableName) -> None:
+def require_schema(session: Session, name: TableName) -> None:
     """Fail, naming it, when the database or the schema of an object is not there."""
     if not session.storage.has_database(name[0]):
         raise does_not_exist("Database", name[0])
@@ -31,7 +27,7 @@ def require_schema(session: "Session", name: TableName) -> None:
         raise does_not_exist("Schema", f"{name[0]}.{name[1]}")
 
 
-def exists(session: "Session", name: TableName) -> bool:
+def exists(session: Session, name: TableName) -> bool:
     """Whether there is a table or view of this name."""
     row = session.duck.execute(
         "select 1 from duckdb_columns() where database_name = ? and schema_name = ? and table_name = ? limit 1",
@@ -40,7 +36,7 @@ def exists(session: "Session", name: TableName) -> bool:
     return row is not None
 
 
-def forget_loads(session: "Session", name: TableName) -> None:
+def forget_loads(session: Session, name: TableName) -> None:
     """A new, dropped or truncated table has no load history."""
     if name in session.namespace.temporary:
         return
@@ -69,7 +65,7 @@ def text_lengths(tree: exp.Expr) -> dict[str, int]:
     return found
 
 
-def remember_lengths(session: "Session", name: TableName, lengths: dict[str, int], *, replace: bool) -> None:
+def remember_lengths(session: Session, name: TableName, lengths: dict[str, int], *, replace: bool) -> None:
     """Note declared lengths: of these columns, or (replace) of the whole table."""
     if name in session.namespace.temporary or not (lengths or replace):
         return

@@ -31,6 +31,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from shopstream_assets.embedded.snowflake import dispatch
 from shopstream_assets.embedded.snowflake.errors import SnowflakeError
 from shopstream_assets.embedded.snowflake.sessions import Account, Running, Session
 from shopstream_assets.embedded.snowflake.statements import Answer
@@ -223,14 +224,16 @@ class Protocol:
         bound = [bindings[str(position)] for position in range(1, len(bindings) + 1)]
         if any(isinstance(binding["value"], list) for binding in bound):
             columns = [[from_binding(binding["type"], value) for value in binding["value"]] for binding in bound]
-            return session.run_many(sql, list(zip(*columns, strict=True)), request=request_id, query=query_id)
-        return session.run(
+            rows = list(zip(*columns, strict=True))
+            return session.in_turn(request_id, query_id, sql, lambda: dispatch.run_many(session, sql, rows))
+        parameters = [from_binding(binding["type"], binding["value"]) for binding in bound]
+        describe_only = bool(body.get("describeOnly"))
+        count = int((body.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", 1))
+        return session.in_turn(
+            request_id,
+            query_id,
             sql,
-            [from_binding(binding["type"], binding["value"]) for binding in bound],
-            request=request_id,
-            query=query_id,
-            describe_only=bool(body.get("describeOnly")),
-            count=int((body.get("parameters") or {}).get("MULTI_STATEMENT_COUNT", 1)),
+            lambda: dispatch.run(session, sql, parameters, describe_only=describe_only, count=count),
         )
 
     async def _abort(self, request: Request) -> Response:

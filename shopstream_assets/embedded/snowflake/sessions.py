@@ -12,7 +12,6 @@ from typing import Any
 
 import duckdb
 
-from shopstream_assets.embedded.snowflake import dispatch
 from shopstream_assets.embedded.snowflake.dialect import Namespace
 from shopstream_assets.embedded.snowflake.errors import SnowflakeError, translate, unsupported
 from shopstream_assets.embedded.snowflake.locks import TableLocks
@@ -106,23 +105,34 @@ class Session:
             if self.storage.has_schema(database, wanted) or wanted == "INFORMATION_SCHEMA":
                 self.namespace.schema = wanted
 
-    def run(
-        self, sql: str, parameters: list[Any], *, request: str, query: str, describe_only: bool, count: int
-    ) -> Answer:
-        """Run one statement.
+    def in_turn(self, request: str, query: str, sql: str, work: Callable[[], Answer]) -> Answer:
+        """Run one statement, which `work` does, after those that came before it; others may ask and cancel it.
 
         Raises:
             SnowflakeError: whatever goes wrong.
         """
         running = Running(request, query, sql, dt.datetime.now(dt.UTC))
-        return self._in_turn(
-            running, lambda: dispatch.run(self, sql, parameters, describe_only=describe_only, count=count)
-        )
-
-    def run_many(self, sql: str, rows: list[tuple[Any, ...]], *, request: str, query: str) -> Answer:
-        """Run one INSERT for an array of bindings."""
-        running = Running(request, query, sql, dt.datetime.now(dt.UTC))
-        return self._in_turn(running, lambda: dispatch.run_many(self, sql, rows))
+        with self._turn:
+            self.transactions.cancelled, self.running = False, running
+            timeout = float(self.parameters["STATEMENT_TIMEOUT_IN_SECONDS"])
+            timer = threading.Timer(timeout, self.cancel, (running.__eq__,)) if 0 < timeout < 86_400 else None
+            if timer:
+                timer.daemon = True
+                timer.start()
+            try:
+                return work()
+            except Exception as error:
+                failure = translate(error)
+                if failure.errno == 300002:
+                    logger.exception("Unexpected failure of a statement")
+                raise failure from error
+            finally:
+                if timer:
+                    timer.cancel()
+                self.last_used = time.monotonic()
+                with self._ended:
+                    self.running = None
+                    self._ended.notify_all()
 
     def cancel(self, wanted: Callable[[Running], bool] = lambda running: True) -> bool:
         """Stop the statement that runs if it is `wanted`, and wait until it has ended; False where there is none."""
@@ -171,29 +181,6 @@ class Session:
         with self._turn:
             self.transactions.rollback()
             self.duck.close()
-
-    def _in_turn(self, running: Running, work: Callable[[], Answer]) -> Answer:
-        with self._turn:
-            self.transactions.cancelled, self.running = False, running
-            timeout = float(self.parameters["STATEMENT_TIMEOUT_IN_SECONDS"])
-            timer = threading.Timer(timeout, self.cancel, (running.__eq__,)) if 0 < timeout < 86_400 else None
-            if timer:
-                timer.daemon = True
-                timer.start()
-            try:
-                return work()
-            except Exception as error:
-                failure = translate(error)
-                if failure.errno == 300002:
-                    logger.exception("Unexpected failure of a statement")
-                raise failure from error
-            finally:
-                if timer:
-                    timer.cancel()
-                self.last_used = time.monotonic()
-                with self._ended:
-                    self.running = None
-                    self._ended.notify_all()
 
 
 class Sessions:

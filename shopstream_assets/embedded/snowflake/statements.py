@@ -1,8 +1,7 @@
 """A statement on its way to an answer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlglot import exp
 
@@ -10,9 +9,6 @@ from shopstream_assets.embedded.snowflake.dialect import Namespace
 from shopstream_assets.embedded.snowflake.errors import unsupported
 from shopstream_assets.embedded.snowflake.transactions import Target
 from shopstream_assets.embedded.snowflake.types import Result
-
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
 
 
 @dataclass(frozen=True)
@@ -36,9 +32,6 @@ class Answer:
 
     result: Result
     type_id: int
-
-
-Handler = Callable[["Session", Statement], Result]
 
 
 def target(namespace: Namespace, table: exp.Expr, *, exclusive: bool = True) -> Target:

@@ -1,7 +1,5 @@
 """Tables and views: created, altered, commented, dropped."""
 
-from typing import TYPE_CHECKING
-
 from sqlglot import exp
 
 from shopstream_assets.embedded.snowflake import comments, records
@@ -9,16 +7,14 @@ from shopstream_assets.embedded.snowflake.dialect import Namespace, TableName, t
 from shopstream_assets.embedded.snowflake.errors import unsupported
 from shopstream_assets.embedded.snowflake.queries import session_functions
 from shopstream_assets.embedded.snowflake.rewrites import named_projections
+from shopstream_assets.embedded.snowflake.sessions import Session
 from shopstream_assets.embedded.snowflake.statements import Statement
 from shopstream_assets.embedded.snowflake.storage import identifier
 from shopstream_assets.embedded.snowflake.transactions import Kind, Target
 from shopstream_assets.embedded.snowflake.types import Result
 
-if TYPE_CHECKING:
-    from shopstream_assets.embedded.snowflake.sessions import Session
 
-
-def create_table(session: "Session", statement: Statement) -> Result:
+def create_table(session: Session, statement: Statement) -> Result:
     """CREATE TABLE, also as a copy of a query's rows."""
     tree = statement.tree
     assert isinstance(tree, exp.Create)
@@ -67,7 +63,7 @@ def _creation(tree: exp.Create, name: TableName, namespace: Namespace) -> list[s
     ]
 
 
-def _create_temporary(session: "Session", statement: Statement, name: TableName) -> Result:
+def _create_temporary(session: Session, statement: Statement, name: TableName) -> Result:
     """A temporary table or view, which lives in the session's own catalog under a name that says where it belongs."""
     tree = statement.tree
     assert isinstance(tree, exp.Create)
@@ -88,7 +84,7 @@ def _renamed(this: exp.Expr, table: exp.Table) -> exp.Expr:
     return table
 
 
-def create_view(session: "Session", statement: Statement) -> Result:
+def create_view(session: Session, statement: Statement) -> Result:
     """CREATE VIEW."""
     tree = statement.tree
     assert isinstance(tree, exp.Create)
@@ -105,7 +101,7 @@ def create_view(session: "Session", statement: Statement) -> Result:
     return Result.status(f"View {name[2]} successfully created.")
 
 
-def alter(session: "Session", statement: Statement) -> Result:
+def alter(session: Session, statement: Statement) -> Result:
     """ALTER TABLE and ALTER VIEW."""
     tree = statement.tree
     if not isinstance(tree.this, exp.Table):
@@ -144,7 +140,7 @@ def _alterations(tree: exp.Expr, actions: list[exp.Expr], namespace: Namespace) 
     return found
 
 
-def comment_on(session: "Session", statement: Statement) -> Result:
+def comment_on(session: Session, statement: Statement) -> Result:
     """COMMENT ON."""
     tree = statement.tree
     kind, text = str(tree.args.get("kind")).upper(), tree.expression.name
@@ -157,7 +153,7 @@ def comment_on(session: "Session", statement: Statement) -> Result:
     return Result.status()  # databases, schemas, stages: nothing reads their comments back
 
 
-def comment(session: "Session", table: exp.Table, said: comments.Comments) -> Result:
+def comment(session: Session, table: exp.Table, said: comments.Comments) -> Result:
     """Write comments to a table or view."""
     name = session.namespace.resolve(table)
     if name in session.namespace.temporary:
@@ -167,7 +163,7 @@ def comment(session: "Session", table: exp.Table, said: comments.Comments) -> Re
     return Result.status()
 
 
-def drop(session: "Session", statement: Statement) -> Result:
+def drop(session: Session, statement: Statement) -> Result:
     """DROP TABLE and DROP VIEW."""
     tree = statement.tree
     name = session.namespace.resolve(tree.args["tables"][0])
