@@ -21,7 +21,7 @@ from benchmarks.backfill import new_stack
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import stack
-from shopstream_assets.platform.staging.warehouse import REPORTING
+from shopstream_assets.platform.declare.settings import REPORTING
 from tests.dagster_process import FINISHED, Dagster, dagster, wait_for
 
 ROUNDS, DAYS = 20, 90

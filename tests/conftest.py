@@ -12,10 +12,10 @@ import pytest
 from psycopg import sql
 
 from shopstream_assets.cli.summary import Services
-from shopstream_assets.platform.declare.settings import SCHEMAS
+from shopstream_assets.platform.declare.settings import LOADING, SCHEMAS
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

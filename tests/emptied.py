@@ -1,7 +1,7 @@
 """A warehouse without tables, for tests that share the database of the stack: whatever ran before them."""
 
-from shopstream_assets.platform.declare.settings import SCHEMAS
-from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.declare.settings import LOADING, SCHEMAS
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 
 def empty(warehouse: WarehouseResource) -> None:

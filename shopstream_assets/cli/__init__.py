@@ -197,7 +197,7 @@ def status(name: str) -> None:
     _load_dotenv(Path(".env"))
     from shopstream_assets.cli.each import for_each
     from shopstream_assets.cli.status import show
-    from shopstream_assets.platform.declare.settings import SettingsError
+    from shopstream_assets.platform.declare.environment import SettingsError
     from shopstream_assets.platform.errors import Problem
 
     well = []

@@ -17,7 +17,7 @@ def definitions_of(domain: Domain) -> dg.Definitions:
 
     Raises SettingsError where the environment does not say enough, and Problem where its models or its code are wrong.
     """
-    from shopstream_assets.platform.declare.settings import SettingsError
+    from shopstream_assets.platform.declare.environment import SettingsError
     from shopstream_assets.platform.errors import Problem
 
     try:

@@ -106,9 +106,9 @@ def layers(
 
 
 def _sizes(domain: Domain, days: list[dt.date], services: Services) -> Iterator[tuple[tuple[str, str], Size]]:
+    from shopstream_assets.platform.declare.settings import REPORTING
     from shopstream_assets.platform.declare.tables import quoted, snowflake_name
     from shopstream_assets.platform.lake.manifest import read_manifests
-    from shopstream_assets.platform.staging.warehouse import REPORTING
 
     with services.source.snapshot() as connection, connection.cursor() as cursor:
         for source in domain.tables:
@@ -157,8 +157,8 @@ def _readable(size: int | None) -> str:
 
 def headlines(domain: Domain, services: Services) -> Table:
     """The figures that people of the business ask for first, from the marts."""
+    from shopstream_assets.platform.declare.settings import REPORTING
     from shopstream_assets.platform.declare.tables import snowflake_name
-    from shopstream_assets.platform.staging.warehouse import REPORTING
 
     marts = f"{snowflake_name(services.warehouse.database)}.MARTS"
     table = Table(title=f"{domain.title}: headlines", title_justify="left", show_header=False, box=box.SIMPLE)

@@ -19,8 +19,9 @@ import streamlit as st
 from shopstream_assets.dashboards.periods import Period
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.registry import domain_named
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.errors import ServiceError
-from shopstream_assets.platform.staging.warehouse import REPORTING, service_error
+from shopstream_assets.platform.staging.warehouse import service_error
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.settings import is_time_zone
 
 HISTORY = dt.timedelta(days=90)
 
@@ -29,6 +30,8 @@ class Business:
     start_date: str
     scale: str
     seed: str
+    # Last, for a stack that was made before there was one remembers none.
+    reporting_time_zone: str = "UTC"
 
     @classmethod
     def of(cls, domain: Domain) -> Business:
@@ -63,6 +66,7 @@ class Business:
         return {
             f"{self.prefix}_SOURCE_MODE": self.source_mode,
             f"{self.prefix}_START_DATE": self.start_date,
+            f"{self.prefix}_REPORTING_TIME_ZONE": self.reporting_time_zone,
             f"{self.prefix}_SCALE": self.scale,
             f"{self.prefix}_SEED": self.seed,
             f"{self.prefix}_POSTGRES_DSN": f"postgresql://{server}/{self.source_database}",
@@ -90,6 +94,7 @@ def _is_positive(value: str) -> bool:
 CHOICES: list[tuple[str, Callable[[str], bool], str]] = [
     ("source_mode", lambda value: value in ("simulated", "live"), "simulated or live"),
     ("start_date", _is_date, "a day, YYYY-MM-DD, not in the future (UTC)"),
+    ("reporting_time_zone", is_time_zone, "a time zone, as UTC or Europe/Berlin"),
     ("scale", _is_positive, "a number above zero"),
     ("seed", lambda value: bool(re.fullmatch(r"\d+", value)), "a whole number, 0 or more"),
 ]

@@ -24,8 +24,8 @@ def _the_program_stays_this_one() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def marts(local_stack: Mapping[str, str]) -> Iterator[Mapping[str, Warehouse]]:
     """The warehouse of each domain, in databases of their own; pages read them while the module lasts."""
+    from shopstream_assets.platform.declare.settings import REPORTING
     from shopstream_assets.platform.definitions import resources
-    from shopstream_assets.platform.staging.warehouse import REPORTING
 
     made, sessions = {}, []
     loaded = set(sys.modules)

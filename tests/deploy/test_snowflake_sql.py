@@ -17,11 +17,11 @@ from sqlglot import exp
 from shopstream_assets.cli.generate.staging_tables import tag_statements
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.registry import domains
-from shopstream_assets.platform.declare.settings import SCHEMAS, WAREHOUSES
+from shopstream_assets.platform.declare.settings import LOADING, REPORTING, SCHEMAS, WAREHOUSES
 from shopstream_assets.platform.declare.tables import BIGINT, DATE, TIMESTAMP, Column, SourceTable
 from shopstream_assets.platform.definitions import SNOWFLAKE
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.staging import change_log, warehouse
+from shopstream_assets.platform.staging import change_log
 
 ROOT = DEPLOY.parent
 # What sqlglot knows by its first word only; whatever else it cannot read is a mistake until it is added here.
@@ -119,7 +119,7 @@ def test_names_are_those_of_the_settings_the_profile_and_the_doctor(
     assert _login(domain, "ROLE") in [_name(s, "role") for s in _created(statements, "role")]
     schemas = [_name(s, "schema") for s in _created(statements, "schema")]
     assert schemas == [f"{domain.database}.{schema}" for schema in (*SCHEMAS, "GOVERNANCE")]
-    used = {warehouse.LOADING, warehouse.REPORTING, _profile(domain)["warehouse"]}
+    used = {LOADING, REPORTING, _profile(domain)["warehouse"]}
     assert used <= {_name(s, "warehouse") for s in _created(statements, "warehouse")}
 
 
@@ -195,7 +195,7 @@ def test_what_the_loader_creates_is_granted_to_the_platform_and_to_the_loader_al
     change_log.create_staging_table(session, domain.database, domain.tables[0], ())
     creates = [sql for sql in session.executed if sql.startswith("create ")]
     assert len(creates) == 2
-    needed = set().union(*map(_needs, creates)) | {("usage", f"warehouse {warehouse.LOADING}")}
+    needed = set().union(*map(_needs, creates)) | {("usage", f"warehouse {LOADING}")}
     for role in (f"{domain.prefix}_LOADER", f"{domain.prefix}_TRANSFORMER"):
         assert needed - grants.of(role) == set(), role
 
@@ -214,7 +214,7 @@ def test_what_dbt_creates_and_reads_is_granted_to_the_platform(domain: Domain, g
         ("select", f"future tables in {domain.database}.STAGING"),
         ("usage", f"warehouse {_profile(domain)['warehouse']}"),
     }
-    needed |= {("usage", f"warehouse {warehouse.REPORTING}")}
+    needed |= {("usage", f"warehouse {REPORTING}")}
     for schema in schemas:
         # Views: dbt merges from a temporary one.
         for privilege in ("usage", "create table", "create view"):

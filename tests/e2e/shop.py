@@ -16,7 +16,8 @@ import olist
 import pandas as pd
 import pytest
 
-from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.declare.settings import REPORTING
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 BACKFILL = Path(__file__).with_name("backfill.py")
 SCHEMA = "olist"

@@ -15,7 +15,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from shopstream_assets.embedded import stack
-from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.declare.settings import REPORTING
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "add-a-domain.md").read_text(encoding="utf-8")

@@ -18,8 +18,8 @@ from store import RUN_SECONDS, Run, Store
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.platform.declare.settings import LOADING, REPORTING
 from shopstream_assets.platform.declare.tables import quoted
-from shopstream_assets.platform.staging.warehouse import LOADING, REPORTING
 
 LAYERS = ("postgres", "lake", "staging", "dbt")
 # Run monitoring frees what a dead run held 30 s after its end, and looks every 10 s.

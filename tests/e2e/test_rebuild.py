@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from shopstream_assets.embedded import stack
-from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.declare.settings import LOADING
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 SHOPSTREAM = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]
 SECONDS = 300

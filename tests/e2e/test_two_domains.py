@@ -23,9 +23,9 @@ from shopstream_assets.domains.streamvision.domain import STREAMVISION
 from shopstream_assets.embedded import stack
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import SPAN_TAGS
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.definitions import domain_definitions
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.staging.warehouse import REPORTING
 
 REPOSITORY = Path(__file__).parents[2]
 DOMAIN = Path("shopstream_assets", "domains", "streamvision")

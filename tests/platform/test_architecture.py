@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,18 @@ def test_a_part_imports_what_it_may_know_only(folder: str, known: list[str]) -> 
     allowed = tuple(f"shopstream_assets.{name}" for name in known)
     for path in modules(folder):
         assert all(name.startswith(allowed) for name in imported_by(path) - {"shopstream_assets"}), path
+
+
+def test_no_module_imports_itself_by_way_of_others_not_even_for_types() -> None:
+    paths = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    graph = {name: imported_by(path) & paths.keys() - {name} for name, path in paths.items()}
+    # A package is imported with each of its modules; what counts is whether one asks for what is in it.
+    packages = {name for name, path in paths.items() if path.name == "__init__.py" and not graph[name]}
+    order = list(TopologicalSorter({name: found - packages for name, found in graph.items()}).static_order())
+    assert len(order) >= len(paths) - len(packages)
 
 
 def test_only_the_pages_of_a_domain_know_the_dashboards() -> None:

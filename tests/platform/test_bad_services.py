@@ -17,6 +17,7 @@ from bad_input import DAYS, FIRST, LINES, Proxy, Spoiled, proxy, retried, told
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.errors import LayerError, ServiceError
 from shopstream_assets.platform.lake import object_store
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
@@ -25,7 +26,7 @@ from shopstream_assets.platform.sources.postgres import extract
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.sources.postgres.session import OPTIONS, with_options
 from shopstream_assets.platform.staging import change_log, warehouse
-from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 LAKE = "lake/lines, partition 2026-03-01: extracting changed rows to the lake: "
 STAGING = "staging/lines, partition 2026-03-01: loading the lake's partitions: "

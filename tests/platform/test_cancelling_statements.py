@@ -20,10 +20,11 @@ from dagster_process import forking_instance, wait_for
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.hosting.run_launcher import living_worker
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource, batches
-from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.build import dbt_arguments
 from shopstream_assets.platform.transform.dbt_manifest import parsed_project
 from shopstream_assets.platform.transform.dbt_run import run_dbt

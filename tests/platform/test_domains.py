@@ -14,15 +14,15 @@ from shopstream_assets.cli.each import for_each
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import state
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.headline import Headline
-from shopstream_assets.platform.declare.registry import domain_named, domains
-from shopstream_assets.platform.declare.settings import (
+from shopstream_assets.platform.declare.environment import (
     domain_settings,
     lake_bucket,
     storage_integration,
     variable_of,
     warehouse_database,
 )
+from shopstream_assets.platform.declare.headline import Headline
+from shopstream_assets.platform.declare.registry import domain_named, domains
 from shopstream_assets.platform.definitions import resources
 from shopstream_assets.platform.errors import Problem
 

@@ -8,10 +8,10 @@ from snowflake.connector.cursor import SnowflakeCursor
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.declare.tables import BIGINT, BOOLEAN, TEXT, TIMESTAMP, Column, SourceTable
 from shopstream_assets.platform.staging.change_log import staging_relation
 from shopstream_assets.platform.staging.integrity import APPENDED, ORPHANS, integrity_checks
-from shopstream_assets.platform.staging.warehouse import LOADING
 
 ORDERS = SourceTable(
     name="orders",

@@ -3,7 +3,7 @@ import datetime as dt
 import pytest
 
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.settings import SettingsError, domain_settings
+from shopstream_assets.platform.declare.environment import SettingsError, domain_settings
 
 SHOP = Domain("shop", (), simulator=lambda _: pytest.fail("nothing is simulated"))
 COMPLETE = {"SHOP_SOURCE_MODE": "live", "SHOP_START_DATE": "2026-01-01"}

@@ -30,12 +30,12 @@ from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import state
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.manifest import read_manifests
 from shopstream_assets.platform.lake.verification import lake_differences
 from shopstream_assets.platform.operate.failed_runs import failed_runs
 from shopstream_assets.platform.operate.repair import days_by_asset
-from shopstream_assets.platform.staging.warehouse import REPORTING
 
 BUSY = ("orders", "order_items", *ALL_TABLES)
 # Sensors that ask for days look every 5 and every 30 s, and the daemon for backfills every 30 s.

@@ -155,7 +155,7 @@ def _guess(found: FoundTable, owner: str, time_zone: str | None) -> Guess:
     by_name = {column.name: column for column in columns}
     key = _key(guess, by_name)
     cursor = _cursor(guess, columns)
-    if not key or not cursor:
+    if not key:
         guess.remarks = [remark for remark in guess.remarks if remark.startswith("cannot be ")]
         return guess
     rules = tuple(_rules(guess, by_name))
@@ -320,8 +320,8 @@ def _key(guess: Guess, columns: Mapping[str, Column]) -> tuple[str, ...]:
     return ()
 
 
-def _cursor(guess: Guess, columns: Collection[Column]) -> str:
-    """The column that says when a row changed last; "" where none does."""
+def _cursor(guess: Guess, columns: Collection[Column]) -> str | None:
+    """The column that says when a row changed last; None where none does."""
     moments = [column for column in columns if column.type.is_moment]
     named = [
         [column for column in moments if pattern.fullmatch(snake(column.name))] for pattern in (CHANGED, CREATED)
@@ -330,7 +330,7 @@ def _cursor(guess: Guess, columns: Collection[Column]) -> str:
     found = named[0] or named[1] or (fallback if len(fallback) == 1 else [])
     if not found:
         guess.remarks.append(_without_cursor(guess, moments))
-        return ""
+        return None
     cursor = min(found, key=lambda column: (column.name not in guess.found.indexed, column.nullable))
     if len(found) > 1:
         guess.say(cursor.name, f"The cursor; or should it be {_either(found, cursor)}?")
@@ -365,19 +365,22 @@ def _without_index(guess: Guess, name: str) -> str:
 
 def _without_cursor(guess: Guess, moments: Collection[Column]) -> str:
     which = ", ".join(column.name for column in moments)
-    told = "cannot be extracted yet: no column says when a row changed last, by which changes are found."
+    told = (
+        "No column says when a row changed last, so the whole table is one snapshot: read again whenever its hash "
+        "differs, without versions of its rows, and its age is not known."
+    )
     if moments:
-        told += f" If one of {which} is set by every write, declare the table with that as its cursor. Else:"
+        told += f" If one of {which} is set by every write, name that as the cursor."
     if guess.found.kind == "view":
-        return f"{told} Let the view select such a column, and run this command again."
+        return f"{told} For a large one, let the view select such a column, and run this command again."
     if guess.found.kind in ("materialized view", "foreign table"):
-        return f"{told} Let it have such a column, and run this command again."
+        return f"{told} For a large one, let it have such a column, and run this command again."
     schema, name = quoted(guess.found.schema), quoted(f"{guess.found.name}_updated_at")
     how = "" if guess.found.kind == "partitioned table" else "concurrently "
     return (
-        f"{told} Let Postgres keep one: `alter table {guess.relation} add column updated_at timestamptz not null "
-        f"default now(); create function {schema}.{name}() returns trigger language plpgsql as $$ begin "
-        f"new.updated_at := now(); return new; end $$; create trigger {name} before insert or update on "
+        f"{told} For a large one, let Postgres keep such a column: `alter table {guess.relation} add column updated_at "
+        f"timestamptz not null default now(); create function {schema}.{name}() returns trigger language plpgsql as $$ "
+        f"begin new.updated_at := now(); return new; end $$; create trigger {name} before insert or update on "
         f"{guess.relation} for each row execute function {schema}.{name}(); "
         f"create index {how}on {guess.relation} (updated_at);` Then run this command again."
     )

@@ -106,7 +106,9 @@ def _table(guess: Guess, constant: str) -> str:
         _named("description", table.description, 4),
         _named("owner", table.owner, 4),
     ]
-    if table.cursor != _default("cursor"):
+    if table.cursor is None:
+        arguments.append(["cursor=None"])
+    elif table.cursor != _default("cursor"):
         arguments.append(_named("cursor", table.cursor, 4))
     if table.primary_key != _default("primary_key"):
         arguments.append(_statement("primary_key=", _tuple([_literal(name) for name in table.primary_key], 4)))

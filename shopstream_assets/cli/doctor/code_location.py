@@ -17,7 +17,7 @@ WHAT = "Dagster: code location"
 def check_code_location(domain: Domain) -> Iterator[Finding]:
     """Whether the definitions of a domain load, its dbt project with them."""
     from shopstream_assets.cli.locations import definitions_of
-    from shopstream_assets.platform.declare.settings import SettingsError
+    from shopstream_assets.platform.declare.environment import SettingsError
     from shopstream_assets.platform.errors import Problem
 
     try:

@@ -18,7 +18,7 @@ from shopstream_assets.cli.doctor.postgres import check_source, check_storage
 from shopstream_assets.cli.doctor.settings import check_settings
 from shopstream_assets.cli.doctor.warehouse import check_warehouse
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.settings import variable_of
+from shopstream_assets.platform.declare.environment import variable_of
 
 SERVICE_SECONDS = 60
 _LOGIN = ("ACCOUNT", "USER", "ROLE", "PORT", "PROTOCOL", "PRIVATE_KEY_PATH")

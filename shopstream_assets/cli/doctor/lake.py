@@ -8,7 +8,7 @@ from typing import Any
 
 from shopstream_assets.cli.doctor.finding import CONNECT_SECONDS, LOCAL_HINT, Environment, Finding, words
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.settings import lake_bucket
+from shopstream_assets.platform.declare.environment import lake_bucket
 
 
 def check_lake(domain: Domain, environment: Environment) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from shopstream_assets.cli.doctor.finding import LOCAL_HINT, Environment, Finding, masked
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.settings import variable_of
+from shopstream_assets.platform.declare.environment import variable_of
+from shopstream_assets.platform.declare.settings import is_time_zone
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ def _day(value: str) -> str:
     except ValueError:
         return "Write it as YYYY-MM-DD, for example 2026-01-01."
     return "It lies in the future: no partition exists yet." if day > dt.datetime.now(dt.UTC).date() else ""
+
+
+def _zone(value: str) -> str:
+    return "" if is_time_zone(value) else "Write a time zone of the IANA database, for example Europe/Berlin."
 
 
 def _positive(value: str) -> str:
@@ -177,6 +182,7 @@ def settings_of(domain: Domain, environment: Environment) -> list[_Setting]:
     return [
         _Setting(domain.variable("SOURCE_MODE"), True, _choice("simulated", "live")),
         _Setting(domain.variable("START_DATE"), not domain.start_date, _day, default=str(domain.start_date or "")),
+        _Setting(domain.variable("REPORTING_TIME_ZONE"), False, _zone, default="UTC"),
         _Setting(domain.variable("SCALE"), False, _positive, default="1"),
         _Setting(domain.variable("SEED"), False, _whole, default="42"),
         _Setting(domain.variable("REPAIR_ATTEMPTS"), False, _whole, default="2"),

@@ -9,14 +9,13 @@ from typing import Any
 
 from shopstream_assets.cli.doctor.finding import LOCAL_HINT, Environment, Finding, words
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.settings import (
-    SCHEMAS,
-    WAREHOUSES,
+from shopstream_assets.platform.declare.environment import (
     lake_bucket,
     storage_integration,
     variable_of,
     warehouse_database,
 )
+from shopstream_assets.platform.declare.settings import SCHEMAS, WAREHOUSES
 
 
 def check_warehouse(domain: Domain, environment: Environment) -> Iterator[Finding]:

@@ -1,93 +1,49 @@
-"""The environment, as typed settings. Nothing has a default that could reach a wrong account or database.
-
-Secrets and addresses are not here: resources read those themselves, when they connect, so that definitions load
-without them and they never show in the UI.
-"""
+"""What a domain is told by its environment, and the names that are the same for every domain."""
 
 from __future__ import annotations
 
 import datetime as dt
-import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-if TYPE_CHECKING:
-    from shopstream_assets.platform.declare.domain import Domain
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SourceMode = Literal["simulated", "live"]
 # Of the warehouse, whatever the business: the virtual warehouses of the account, and the schemas of each database.
-WAREHOUSES = ("LOADING_WH", "TRANSFORMING_WH", "REPORTING_WH")
+LOADING, TRANSFORMING, REPORTING = WAREHOUSES = ("LOADING_WH", "TRANSFORMING_WH", "REPORTING_WH")
 SCHEMAS = ("RAW", "STAGING", "CORE", "MARTS")
 
 
-class SettingsError(Exception):
-    """The environment lacks a variable or holds a value that cannot be right."""
+def is_time_zone(name: str) -> bool:
+    """Whether the IANA database knows a zone of that name."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
+def _known(zone: str) -> str:
+    if not is_time_zone(zone):
+        raise ValueError("should be a time zone as 'UTC' or 'Europe/Berlin'")
+    return zone
 
 
 class DomainSettings(BaseModel):
     """What a domain is told by its environment.
 
     `source_mode`: `simulated` plays a store into Postgres, `live` only reads the user's own tables.
-    `start_date`: first partition (UTC day). `scale` and `seed` shape the simulated store only. `repair_attempts`: how
-    often a failed or missing day of an asset is asked for by itself before it is left to people; 0: never.
+    `start_date`: first partition (UTC day). `reporting_time_zone`: the zone whose days are dates in facts and marts, as
+    the IANA database names it ("Europe/Berlin"); a partition is a UTC day all the same. `scale` and `seed` shape the
+    simulated store only. `repair_attempts`: how often a failed or missing day of an asset is asked for by itself before
+    it is left to people; 0: never.
     """
 
     model_config = ConfigDict(frozen=True)
 
     source_mode: SourceMode
     start_date: dt.date
+    reporting_time_zone: Annotated[str, AfterValidator(_known)] = "UTC"
     scale: float = Field(default=1.0, gt=0)
     seed: int = Field(default=42, ge=0)
     repair_attempts: int = Field(default=2, ge=0)
-
-
-def domain_settings(domain: Domain, environment: Mapping[str, str] = os.environ) -> DomainSettings:
-    """Settings of `domain` from variables that begin with its prefix, as SHOPSTREAM_START_DATE.
-
-    Raises SettingsError, naming every variable that is missing or wrong and what it should hold.
-    """
-    values: dict[str, Any] = {"start_date": domain.start_date} if domain.start_date else {}
-    values |= {
-        name: value
-        for name in DomainSettings.model_fields
-        if (value := environment.get(domain.variable(name.upper()), "")) != ""
-    }
-    try:
-        return DomainSettings.model_validate(values)
-    except ValidationError as error:
-        problems = [
-            f"{domain.variable(str(problem['loc'][0]).upper())}: {problem['msg'].lower()}"
-            + (f", found {problem['input']!r}" if problem["type"] != "missing" else "")
-            for problem in error.errors()
-        ]
-        raise SettingsError(
-            f"reading the settings of {domain.name}: {'; '.join(problems)}. "
-            "Next: set them as .env.example describes, or start the local stack with `shopstream stack up`, "
-            "which writes them to .shopstream/env."
-        ) from None
-
-
-def variable_of(domain: Domain, name: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The variable that tells a domain something about a service that it shares with others.
-
-    That of the domain alone where it is set (STREAMVISION_SNOWFLAKE_ROLE), else the one of all (SNOWFLAKE_ROLE).
-    """
-    own = domain.variable(name)
-    return own if environment.get(own) else name
-
-
-def lake_bucket(domain: Domain, environment: Mapping[str, str] = os.environ) -> str:
-    """The domain's bucket: <PREFIX>_LAKE_BUCKET, or the one that it declares."""
-    return environment.get(domain.variable("LAKE_BUCKET")) or domain.bucket
-
-
-def warehouse_database(domain: Domain, environment: Mapping[str, str] = os.environ) -> str:
-    """The domain's database in the warehouse: what its variable says, or the one that it declares."""
-    return environment.get(domain.database_variable) or domain.database
-
-
-def storage_integration(domain: Domain, environment: Mapping[str, str] = os.environ) -> str:
-    """The integration that lets the warehouse read the domain's bucket: what its variable says, or what it declares."""
-    return environment.get(domain.integration_variable) or domain.integration
