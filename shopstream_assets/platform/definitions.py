@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.environment import domain_settings, variable_of
 from shopstream_assets.platform.declare.partitions import daily
-from shopstream_assets.platform.declare.settings import DomainSettings, domain_settings, variable_of
+from shopstream_assets.platform.declare.settings import DomainSettings
 from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.operate.connections import check_connections

@@ -26,6 +26,7 @@ from shopstream_assets.domains.shopstream.sales_comparison import compare_sales
 from shopstream_assets.domains.shopstream.tables import TABLES
 from shopstream_assets.platform.declare.domain import asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, ranges
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.manifest import published, read_manifests
@@ -37,7 +38,6 @@ from shopstream_assets.platform.staging.change_log import create_staging_table, 
 from shopstream_assets.platform.staging.ledger import create_ledgers
 from shopstream_assets.platform.staging.loading import load_from_lake
 from shopstream_assets.platform.staging.verification import repeated_keys, staging_differences
-from shopstream_assets.platform.staging.warehouse import REPORTING
 from shopstream_assets.platform.transform.build import dbt_arguments, unaccounted
 from shopstream_assets.platform.transform.dbt_manifest import built_manifest, parsed_project
 from shopstream_assets.platform.transform.dbt_run import FAILURE_EVENTS, run_dbt
@@ -240,13 +240,13 @@ def _chosen(request: Request) -> Set[dg.AssetKey]:
     return named.downstream().resolve(_graph()) - staging
 
 
-def _state(table: str, log: list[dict[str, Any]], columns: list[str], cursor: str) -> list[dict[str, Any]]:
+def _state(table: str, log: list[dict[str, Any]], columns: list[str], cursor: str | None) -> list[dict[str, Any]]:
     """The state that a log tells."""
     has_snapshots = bool(log) and "_snapshot" in log[0]
     order: Callable[[dict[str, Any]], Any] = (
         (lambda row: row["_snapshot"] or "")
         if has_snapshots
-        else (lambda row: (row[cursor], row["_loaded_at"], row["_source_row"], row["_source_file"]))
+        else (lambda row: (row[cursor or ""], row["_loaded_at"], row["_source_row"], row["_source_file"]))
     )
     newest: dict[Any, list[dict[str, Any]]] = {}
     for row in log:

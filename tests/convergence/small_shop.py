@@ -18,11 +18,11 @@ from psycopg.rows import dict_row
 
 from shopstream_assets.domains.shopstream.tables import EVENT_TYPES, ORDER_STATUSES, TABLES
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
-from shopstream_assets.platform.declare.tables import SourceTable, postgres_ddl
+from shopstream_assets.platform.declare.tables import postgres_ddl
 
 # Partitions of the machine: today and the five days before it.
 DAYS = 6
-BY_NAME: Mapping[str, SourceTable] = {table.name: table for table in TABLES}
+CURSORS: Mapping[str, str] = {table.name: table.cursor for table in TABLES if table.cursor}
 KEYS = {"users": 4, "products": 4, "orders": 6, "order_items": 10, "events": 8, "crm_contacts": 4}
 """How many keys a table begins with: 1, 2, ..."""
 TIMES = ("00:00", "06:00", "12:34:56.789012", "23:59:59.999999")
@@ -116,7 +116,7 @@ class SmallShop:
         self._put(within, table, key, at, variant)
 
     def _put(self, within: str | None, table: str, key: int, at: str, variant: int, condition: str = "") -> None:
-        values = self.row(table, key, variant) | {BY_NAME[table].cursor: self.moment(at)}
+        values = self.row(table, key, variant) | {CURSORS[table]: self.moment(at)}
         names = [sql.Identifier(name) for name in values]
         self._run(
             within,
@@ -136,7 +136,7 @@ class SmallShop:
         self._set(within, table, key, values)
 
     def move_cursor(self, table: str, key: int, to: str, within: str | None = None) -> None:
-        self._set(within, table, key, {BY_NAME[table].cursor: self.moment(to)})
+        self._set(within, table, key, {CURSORS[table]: self.moment(to)})
 
     def change_key(self, table: str, key: int, new: int, at: str | None = None, within: str | None = None) -> None:
         """Give a row another key; its cursor stays where `at` is None."""
@@ -318,7 +318,7 @@ class SmallShop:
         return {"id": key, **values[table]}
 
     def _cursor(self, table: str, at: str | None) -> dict[str, str | None]:
-        return {} if at is None else {BY_NAME[table].cursor: self.moment(at)}
+        return {} if at is None else {CURSORS[table]: self.moment(at)}
 
     def _set(self, within: str | None, table: str, key: int, values: Mapping[str, Any]) -> None:
         self._run(
@@ -354,6 +354,6 @@ class SmallShop:
             return
 
     def _execute(self, connection: psycopg.Connection, statement: str, table: str, **parts: sql.Composable) -> None:
-        named = {"table": sql.Identifier(table), "cursor": sql.Identifier(BY_NAME[table].cursor), **parts}
+        named = {"table": sql.Identifier(table), "cursor": sql.Identifier(CURSORS[table]), **parts}
         used = {name: part for name, part in named.items() if f"{{{name}}}" in statement}
         connection.execute(sql.SQL(statement).format(**used))  # type: ignore[arg-type]

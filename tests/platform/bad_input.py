@@ -96,7 +96,7 @@ class Spoiled:
 
     def insert(self, **values: object) -> Spoiled:
         """One row; what is not given is null, the cursor noon of the first day."""
-        row = {self.table.cursor: NOON, **values}
+        row: dict[str, object] = {**({self.table.cursor: NOON} if self.table.cursor else {}), **values}
         with psycopg.connect(self.services.source.dsn, autocommit=True) as connection:
             connection.execute(
                 cast(

@@ -15,7 +15,7 @@ from typing import Any, LiteralString, cast
 
 import psycopg
 import pytest
-from bad_input import DAY, FIRST, LINES, Spoiled
+from bad_input import FIRST, LINES, Spoiled
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.embedded.postgres import binaries
@@ -209,4 +209,4 @@ def test_the_change_sensor_sees_what_a_replica_replayed_though_that_counts_no_ro
     pair.catch_up()
     assert probed() != before
     assert cast(bool, pair.standby.value("select pg_is_in_recovery()"))
-    assert pair.on_standby.extract(DAY)[FIRST].rows == 3000
+    assert pair.on_standby.extract()[FIRST].rows == 3000

@@ -224,6 +224,24 @@ TABLES: dict[str, tuple[str, ...]] = {
         "create table {s}.date (id date primary key, is_holiday boolean, updated_at timestamptz not null)",
         f"insert into {{s}}.date values ('2026-12-25', true, {NOON})",
     ),
+    "countries": (
+        "create table {s}.countries (code char(2) primary key, name text)",
+        "insert into {s}.countries values ('DE', 'Germany'), ('FR', null)",
+    ),
+    "memberships": (
+        "create table {s}.memberships (customer_id bigint references {s}.customers, code char(2) references "
+        "{s}.countries, primary key (customer_id, code))",
+        "insert into {s}.memberships values (1, 'DE'), (1, 'FR'), (2, 'DE')",
+    ),
+    "ledger": (
+        "create table {s}.ledger (id bigint generated always as identity primary key, amount numeric(12,2) not null, "
+        "booked date)",
+        "insert into {s}.ledger (amount, booked) values (1.10, '2026-03-01'), (-0.01, null)",
+    ),
+    "trips": (
+        "create table {s}.trips (id int primary key, starts_at timestamptz not null, ends_at timestamptz not null)",
+        f"insert into {{s}}.trips values (1, {NOON}, {LATER})",
+    ),
 }  # fmt: skip
 
 # What cannot be declared, and a part of what is to be said of it.
@@ -231,14 +249,6 @@ NOT_DECLARED: dict[str, tuple[str, str]] = {
     "keyless": (
         "create table {s}.keyless (note text, updated_at timestamptz)",
         "# keyless cannot be declared: it has no primary key",
-    ),
-    "countries": (
-        "create table {s}.countries (code char(2) primary key, name text)",
-        "# countries cannot be extracted yet: no column says when a row changed last",
-    ),
-    "trips": (
-        "create table {s}.trips (id int primary key, starts_at timestamptz not null, ends_at timestamptz not null)",
-        "If one of starts_at, ends_at is set by every write",
     ),
     "order lines": (
         'create table {s}."order lines" (id int primary key, updated_at timestamptz)',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -22,12 +22,14 @@ def daily(start_date: dt.date) -> dg.DailyPartitionsDefinition:
 class Window:
     """The UTC days [first, end). One that is `open_ended` takes on its last day all that is dated later as well.
 
-    Today's partition is open-ended: a row that the source has dated in the future travels with it.
+    Today's partition is open-ended: a row that the source has dated in the future travels with it. `from_start` says
+    that the first day is the first partition of all, in which every row of a table without a cursor lies.
     """
 
     first: dt.date
     end: dt.date
     open_ended: bool = False
+    from_start: bool = False
 
     def __post_init__(self) -> None:
         if self.end <= self.first:
@@ -40,15 +42,30 @@ class Window:
         Raises LayerError, not to be tried again, where the assets have no such partitions: Dagster takes a range as it
         is given, and would refuse its days one by one after the work is done.
         """
+        start = None
         if (offered := context.assets_def.partitions_def) is not None:
             _refuse_missing(context, offered)
-        span = context.partition_time_window
-        return cls.seen_at(span.start.date(), span.end.date(), dt.datetime.now(dt.UTC))
+            start = offered.get_first_partition_key()
+        span, now = context.partition_time_window, dt.datetime.now(dt.UTC)
+        first, end = span.start.date(), span.end.date()
+        return replace(cls.seen_at(first, end, now), from_start=str(first) == start)
 
     @classmethod
     def seen_at(cls, first: dt.date, end: dt.date, now: dt.datetime) -> Window:
         """The days [first, end); open-ended where the last of them is not over at `now`."""
         return cls(first, end, open_ended=end > now.date())
+
+    @classmethod
+    def everything(cls, start_date: dt.date, now: dt.datetime) -> Window:
+        """All days from the first partition to that of `now`, open-ended; today alone before the first."""
+        return cls(min(start_date, now.date()), now.date() + ONE_DAY, open_ended=True, from_start=True)
+
+    def part(self, first: dt.date, end: dt.date) -> Window:
+        """Those of its days that are in [first, end), of which there must be one."""
+        first, end = max(first, self.first), min(end, self.end)
+        return Window(
+            first, end, self.open_ended and end == self.end, from_start=self.from_start and first == self.first
+        )
 
     @classmethod
     def day(cls, day: dt.date) -> Window:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from shopstream_assets.platform.declare.settings import is_time_zone
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -181,12 +183,8 @@ def local_timestamp(time_zone: str) -> ColumnType:
     a time that no clock showed counts by the offset before, and where they are put back, one that clocks showed twice
     is the later of the two. Raises ValueError for a zone that the IANA database does not name.
     """
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(time_zone)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"no time zone is called {time_zone!r}: name one as 'UTC' or 'Europe/Berlin'") from None
+    if not is_time_zone(time_zone):
+        raise ValueError(f"no time zone is called {time_zone!r}: name one as 'UTC' or 'Europe/Berlin'")
     return ColumnType("timestamp", time_zone=time_zone)
 
 
@@ -228,9 +226,10 @@ class SourceTable:
     """A table of an operational Postgres database, and how it is to travel.
 
     `cursor` is the column of moments (TIMESTAMP or `local_timestamp`) whose UTC day is the row's partition:
-    `updated_at`, or `occurred_at` where rows are only ever appended. `freshness` is how old the newest change may be
-    before the table counts as stale. `max_loss` is the share of the table's rows that may be gone at once: an
-    extraction that finds more deleted stops.
+    `updated_at`, or `occurred_at` where rows are only ever appended. None: the table has no such column; all of it is
+    one snapshot in the first partition, taken anew whenever the hash of the table differs. `freshness` is how old the
+    newest change may be before a table with a cursor counts as stale. `max_loss` is the share of the table's rows that
+    may be gone at once: an extraction that finds more deleted stops.
 
     `undeclared` is what becomes of columns that the source has and nobody declared: `carry` takes them along, typed by
     Postgres, and reports them; `ignore` leaves them out of lake and quarantine; `refuse` stops the table. To carry is
@@ -243,7 +242,7 @@ class SourceTable:
     description: str
     columns: tuple[Column, ...]
     owner: str
-    cursor: str = "updated_at"
+    cursor: str | None = "updated_at"
     append_only: bool = False
     primary_key: tuple[str, ...] = ("id",)
     zone: str = "postgres"
@@ -254,7 +253,7 @@ class SourceTable:
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
-        for name in (*self.primary_key, self.cursor):
+        for name in self.version:
             if name not in names:
                 raise ValueError(f"table {self.name}: {name!r} is a key or cursor but not a declared column")
         for name in self.primary_key:
@@ -264,7 +263,7 @@ class SourceTable:
             raise ValueError(f"table {self.name}: a column is declared twice")
         if self.undeclared not in get_args(Undeclared):
             raise ValueError(f"table {self.name}: undeclared={self.undeclared!r} is none of {get_args(Undeclared)}")
-        if not self.column(self.cursor).type.is_moment:
+        if self.cursor and not self.column(self.cursor).type.is_moment:
             raise ValueError(
                 f"table {self.name}: its cursor {self.cursor!r} must be a timestamptz, or a local_timestamp of a zone"
             )
@@ -275,6 +274,11 @@ class SourceTable:
             if column.name == name:
                 return column
         raise KeyError(f"table {self.name} declares no column {name!r}")
+
+    @property
+    def version(self) -> tuple[str, ...]:
+        """Columns that tell versions of rows apart, as far as columns can: the key, and the cursor if there is one."""
+        return (*self.primary_key, self.cursor) if self.cursor else self.primary_key
 
     @property
     def staging_table(self) -> str:
@@ -297,6 +301,11 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def text(value: str) -> str:
+    """A string as a literal of Postgres or Snowflake SQL; of names and zones, which hold no backslash."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def snowflake_name(name: str) -> str:
     """The quoted Snowflake identifier for a name of the source: what the name unquoted would mean there."""
     return quoted(upper(name))
@@ -315,11 +324,12 @@ def arrow_schema(table: SourceTable) -> pa.Schema:
 
 
 def postgres_ddl(table: SourceTable, schema: str) -> Sequence[str]:
-    """Statements that create the table in an empty Postgres schema, indexed on its cursor."""
+    """Statements that create the table in an empty Postgres schema, indexed on its cursor if it has one."""
     target = f"{quoted(schema)}.{quoted(table.name)}"
     lines = [f"{quoted(c.name)} {c.type.postgres}{'' if c.nullable else ' not null'}" for c in table.columns]
     lines.append(f"primary key ({', '.join(quoted(name) for name in table.primary_key)})")
-    return [
-        f"create table if not exists {target} ({', '.join(lines)})",
-        f"create index if not exists {quoted(f'{table.name}_{table.cursor}_idx')} on {target} ({quoted(table.cursor)})",
-    ]
+    statements = [f"create table if not exists {target} ({', '.join(lines)})"]
+    if table.cursor:
+        index = quoted(f"{table.name}_{table.cursor}_idx")
+        statements.append(f"create index if not exists {index} on {target} ({quoted(table.cursor)})")
+    return statements

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.environment import lake_bucket
 from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
-from shopstream_assets.platform.declare.settings import lake_bucket
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY

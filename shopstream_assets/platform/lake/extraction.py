@@ -101,12 +101,12 @@ def _spans(window: Window, unchanged: Collection[dt.date]) -> Iterator[Window]:
     for day in window.days:
         if day in unchanged:
             if first is not None:
-                yield Window(first, day)
+                yield window.part(first, day)
             first = None
         elif first is None:
             first = day
     if first is not None:
-        yield Window(first, window.end, window.open_ended)
+        yield window.part(first, window.end)
 
 
 def _columns(reading: extract.Reading, manifests: Mapping[dt.date, Manifest | None]) -> tuple[ManifestColumn, ...]:

@@ -104,10 +104,9 @@ class LakeWriter:
         self._failure: Exception | None = None
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
-        """Take batches of the window's rows, ordered by the table's cursor."""
-        cursor, last = self.table.cursor, self.extraction.window.last
+        """Take batches of the window's rows, in the order of the table's cursor."""
         for batch in batches:
-            for day, rows in _split_by_day(batch, cursor, last):
+            for day, rows in _split_by_day(batch, self.table.cursor, self.extraction.window):
                 if day != self._pending_day:
                     self._flush()
                     self._pending_day = day
@@ -225,10 +224,10 @@ class LakeWriter:
         stored.rows += rows
         if day in self.keys_of:
             stored.keys += [batch.select(list(self.table.primary_key)) for batch in batches]
-        order, position = (self.table.cursor, *self.table.primary_key), self.extraction.position
+        position = self.extraction.position
 
         def encode() -> tuple[bytes, dict[str, int]]:
-            found = _sorted(pa.Table.from_batches(batches), order)
+            found = _sorted(pa.Table.from_batches(batches), self.table)
             return parquet(_constant(found, SNAPSHOT_COLUMN, pa.scalar(position)), day), checksums(found)
 
         stored.objects.append(self._submit(day, "current", "parquet", rows, size, encode))
@@ -301,12 +300,17 @@ class CountMismatch(Problem):
     """A day's rows in the lake are not those that the source counted in the same snapshot."""
 
 
-def _split_by_day(batch: pa.RecordBatch, cursor: str, last: dt.date) -> Iterator[tuple[dt.date, pa.RecordBatch]]:
-    """Slices of an ordered batch, each of one UTC day; what is later than `last` counts for it."""
+def _split_by_day(
+    batch: pa.RecordBatch, cursor: str | None, window: Window
+) -> Iterator[tuple[dt.date, pa.RecordBatch]]:
+    """Slices of an ordered batch, each of one UTC day; what is later than the window's last day counts for it."""
+    if cursor is None:
+        yield window.first, batch
+        return
     import numpy as np
 
     days = batch.column(cursor).to_numpy(zero_copy_only=False).astype("datetime64[D]")
-    days = np.minimum(days, np.datetime64(last))
+    days = np.minimum(days, np.datetime64(window.last))
     starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
     for start, end in zip(starts, [*starts[1:], len(days)], strict=True):
         yield days[start].item(), batch.slice(start, end - start)
@@ -347,13 +351,15 @@ def parquet(rows: pa.Table, day: dt.date) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _sorted(table: pa.Table, order: tuple[str, ...]) -> pa.Table:
-    """The rows in a fixed order, so that the same rows make the same object; they come ordered by the first column."""
+def _sorted(rows: pa.Table, table: SourceTable) -> pa.Table:
+    """The rows in a fixed order, so that the same rows make the same object; they come by cursor, or by key."""
     import numpy as np
 
-    times = table.column(order[0]).to_numpy().astype("int64")
+    if table.cursor is None:
+        return rows
+    times = rows.column(table.cursor).to_numpy().astype("int64")
     has_ties = len(times) > 1 and bool((np.diff(times) == 0).any())
-    return table.sort_by([(name, "ascending") for name in order]) if has_ties else table
+    return rows.sort_by([(name, "ascending") for name in (table.cursor, *table.primary_key)]) if has_ties else rows
 
 
 def _repeats(column: pa.ChunkedArray) -> bool:

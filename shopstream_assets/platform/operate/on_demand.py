@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from shopstream_assets.platform.staging.warehouse import REPORTING
+from shopstream_assets.platform.declare.settings import REPORTING
 
 if TYPE_CHECKING:
     from dagster_snowflake import SnowflakeResource

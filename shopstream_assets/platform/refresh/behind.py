@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from shopstream_assets.platform.declare.partitions import Window
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.lake.manifest import published
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.staging.ledger import built_relation, create_ledgers, loaded_partitions, loaded_relation
-from shopstream_assets.platform.staging.warehouse import DOES_NOT_EXIST, REPORTING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import DOES_NOT_EXIST, WarehouseResource
 
 
 @dataclass

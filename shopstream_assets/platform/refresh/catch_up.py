@@ -13,7 +13,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from pydantic import BaseModel
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.asked import Asked
@@ -63,7 +63,7 @@ def catch_up_sensor(
         graph = context.repository_def.asset_graph
         memory = Memory.model_validate_json(context.cursor) if context.cursor else Memory()
         now = dt.datetime.now(dt.UTC)
-        everything = Window.seen_at(min(start_date, now.date()), now.date() + ONE_DAY, now)
+        everything = Window.everything(start_date, now)
         try:
             found = behind(*connections(), domain.tables, made_from(graph, domain), everything)
         except Problem as problem:

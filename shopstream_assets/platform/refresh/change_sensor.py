@@ -72,7 +72,7 @@ def change_sensor(
     def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         cursor = Cursor.model_validate_json(context.cursor) if context.cursor else Cursor()
         now = dt.datetime.now(dt.UTC)
-        everything = Window.seen_at(min(start_date, now.date()), now.date() + ONE_DAY, now)
+        everything = Window.everything(start_date, now)
         try:
             found = look_for_changes(
                 domain,
@@ -121,7 +121,8 @@ def look_for_changes(
     audit = cursor.audited_at is None or now - cursor.audited_at >= AUDIT_EVERY
     look_back = audit or cursor.looked_back_at is None or now - cursor.looked_back_at >= LOOKBACK_EVERY
     first = max(everything.first, everything.end - ONE_DAY * (LOOKBACK_DAYS if look_back else RECENT_DAYS))
-    window = Window(first, everything.end, everything.open_ended)
+    window = everything.part(first, everything.end)
+    first_day = everything.part(everything.first, everything.first + ONE_DAY)
     found = Found()
     with open_connection(source) as connection:
         for table in domain.tables:
@@ -138,24 +139,30 @@ def look_for_changes(
                 if not audit and not due and state == (memory.looked_back if look_back else memory.probe):
                     continue
                 begun = time.monotonic()
-                days = differing_days(
-                    connection,
-                    source.schema_name,
-                    store,
-                    table,
-                    memory,
-                    window,
-                    now,
-                    taken,
-                    left_too=audit,
-                    compare=look_back,
-                )
+                # All rows of a table without a cursor lie on the first day, and what leaves it goes to no other.
+                whole = table.cursor is None
+                windows = [first_day, window] if whole and not window.from_start else [window]
+                days = set[dt.date]()
+                for looked_at in windows:
+                    days |= differing_days(
+                        connection,
+                        source.schema_name,
+                        store,
+                        table,
+                        memory,
+                        looked_at,
+                        now,
+                        taken,
+                        left_too=audit or (whole and looked_at.from_start),
+                        compare=look_back,
+                    )
                 if audit and first > everything.first:
-                    missing = missing_days(store, table, Window(everything.first, first))
+                    missing = missing_days(store, table, everything.part(everything.first, first))
                     days |= memory.ask_for_missing(missing, taken() if missing else (), now)
                 found.add(table, days)
                 # What was asked for is looked at again until the lake has it.
-                state = "" if any(day in memory.asked for day in window.days) else state
+                is_awaited = any(day in memory.asked for looked_at in windows for day in looked_at.days)
+                state = "" if is_awaited else state
                 memory.probe = state
                 if look_back:
                     memory.looked_back = state
@@ -163,7 +170,9 @@ def look_for_changes(
                 rest = dt.timedelta(seconds=DUTY * (time.monotonic() - begun))
                 if rest.total_seconds() > INTERVAL_SECONDS:
                     cursor.rest_until[look] = now + rest
-            memory.forget_before(everything.end - ONE_DAY * LOOKBACK_DAYS)
+            memory.forget_before(
+                everything.end - ONE_DAY * LOOKBACK_DAYS, but_asked=None if table.cursor else everything.first
+            )
     if audit:
         cursor.audited_at = now
     if look_back:

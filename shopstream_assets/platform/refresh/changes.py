@@ -101,10 +101,10 @@ class TableMemory(BaseModel):
                 self.missing[day] = asked
         return due
 
-    def forget_before(self, day: dt.date) -> None:
-        """Drop days that no tick looks at any more."""
+    def forget_before(self, day: dt.date, *, but_asked: dt.date | None = None) -> None:
+        """Drop days that no tick looks at any more; what was asked for on the day `but_asked` is kept."""
         self.settled = {key: digest for key, digest in self.settled.items() if key >= day}
-        self.asked = {key: asked for key, asked in self.asked.items() if key >= day}
+        self.asked = {key: asked for key, asked in self.asked.items() if key >= day or key == but_asked}
 
 
 @dataclass
@@ -141,7 +141,9 @@ def probe(connection: "Connection", table: SourceTable, schema: str) -> str:
     The server's counters of its rows, where its rows lie, and its newest cursor; of a replica, which counts nothing,
     how far it has replayed the log. What the counters have not been told yet, they are within seconds.
     """
-    so_far = compared(table, "<=", f"now() + interval '{CLOCKS_DIFFER}'")
+    so_far = (
+        newest(table, schema, compared(table, "<=", f"now() + interval '{CLOCKS_DIFFER}'")) if table.cursor else "''"
+    )
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -155,7 +157,7 @@ def probe(connection: "Connection", table: SourceTable, schema: str) -> str:
                 )
                 from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
                 where n.nspname = $1 and c.relname = $2),
-                {newest(table, schema, so_far)}::text
+                {so_far}::text
             )
             """,
             (schema, table.name),
@@ -260,9 +262,8 @@ def _has_arrivals(
 def _keys_in_source(connection: "Connection", schema: str, table: SourceTable, day: dt.date) -> "pa.Table":
     import pyarrow as pa
 
-    names = (*table.primary_key, table.cursor)
     reading = plan(connection, table, schema)
-    at = [[column.name for column in reading.columns].index(name) for name in names]
+    at = [[column.name for column in reading.columns].index(name) for name in table.version]
     keys = replace(reading, columns=tuple(reading.columns[n] for n in at), select=tuple(reading.select[n] for n in at))
     batches = scan(connection, keys, Window.day(day))
     return pa.Table.from_batches(batches, schema=carried_schema(keys.columns))
@@ -273,10 +274,9 @@ def _keys_in_lake(store: ObjectStoreResource, table: SourceTable, manifest: Mani
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = [*table.primary_key, table.cursor]
     current = [item for item in manifest.objects if item.kind == "current"]
     try:
-        parts = [pq.read_table(pa.BufferReader(store.get(item.key)), columns=names) for item in current]
+        parts = [pq.read_table(pa.BufferReader(store.get(item.key)), columns=list(table.version)) for item in current]
     except pa.ArrowInvalid:
         return None
     return pa.concat_tables(parts).replace_schema_metadata(None) if parts else None

@@ -54,9 +54,15 @@ class SourceFreshness:
 
 
 def allowed_ages(domain: Domain, specs: Iterable[dg.AssetSpec]) -> Ages:
-    """For each asset the strictest freshness of the source tables that it is made from."""
+    """For each asset the strictest freshness of the source tables that it is made from.
+
+    A table without a cursor cannot say how old its newest change is, and asks for none.
+    """
     by_key = {spec.key: spec for spec in specs}
-    ages = {asset_key(domain.name, "postgres", table.name): table.freshness for table in domain.tables}
+    ages = {
+        asset_key(domain.name, "postgres", table.name): table.freshness if table.cursor else dt.timedelta.max
+        for table in domain.tables
+    }
 
     def age(key: dg.AssetKey) -> dt.timedelta:
         if key not in ages:

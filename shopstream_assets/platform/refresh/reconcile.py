@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.partitions import Window
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.declare.tables import Column, SourceTable, quoted, snowflake_name
 from shopstream_assets.platform.lake.manifest import (
     DELETED_COLUMN,
@@ -34,7 +35,7 @@ from shopstream_assets.platform.sources.postgres.extract import EMPTY, fingerpri
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.change_log import create_staging_table, staging_relation
 from shopstream_assets.platform.staging.ledger import create_ledgers
-from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection

@@ -9,7 +9,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.reconcile import Reconciled, reconcile
@@ -45,7 +45,7 @@ def reconciliation_checks(domain: Domain, start_date: dt.date) -> dg.AssetChecks
         warehouse: WarehouseResource,
     ) -> Iterator[dg.AssetCheckResult]:
         now = dt.datetime.now(dt.UTC)
-        everything = Window.seen_at(min(start_date, now.date()), now.date() + ONE_DAY, now)
+        everything = Window.everything(start_date, now)
         for check in sorted(context.selected_asset_check_keys):
             table = tables[check.asset_key]
             with told_from("lake", table.name, "all", "reconciling with the source"):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.environment import warehouse_database
 from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
-from shopstream_assets.platform.declare.settings import warehouse_database
+from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY
@@ -20,7 +21,7 @@ from shopstream_assets.platform.present.table_assets import declared_metadata, s
 from shopstream_assets.platform.staging import change_log
 from shopstream_assets.platform.staging.loading import load_from_lake
 from shopstream_assets.platform.staging.verification import repeated_keys, staging_differences
-from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection

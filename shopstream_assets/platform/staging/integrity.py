@@ -15,10 +15,11 @@ import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.declare.tables import Column, SourceTable
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.staging.change_log import snowflake_name, staging_relation
-from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
@@ -145,12 +146,13 @@ def _state(database: str, table: SourceTable, columns: list[str]) -> str:
     """SQL of one row per key that was ever seen: those columns as the newest snapshot saw them."""
     names = ", ".join(snowflake_name(name) for name in dict.fromkeys(columns))
     deleted, quarantined = (f"coalesce({snowflake_name(name)}, false)" for name in ("_deleted", "_quarantined"))
+    order = ", ".join(f"{snowflake_name(name)} desc nulls last" for name in ("_snapshot", table.cursor) if name)
     return f"""select {names}, {quarantined} as {snowflake_name("_quarantined")},
                 not {deleted} and not {quarantined} as {snowflake_name("_exists")}
             from {staging_relation(database, table)}
             qualify row_number() over (
                 partition by {", ".join(snowflake_name(name) for name in table.primary_key)}
-                order by {snowflake_name("_snapshot")} desc nulls last, {snowflake_name(table.cursor)} desc nulls last
+                order by {order}
             ) = 1"""
 
 

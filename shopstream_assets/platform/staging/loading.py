@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.manifest import Manifest, damaged_objects, published, read_manifests
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.staging import change_log
 from shopstream_assets.platform.staging.ledger import create_ledgers
-from shopstream_assets.platform.staging.warehouse import LOADING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 # Extractions that may publish while one load is under way.
 ATTEMPTS = 3

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.errors import ServiceError
 from shopstream_assets.platform.hosting.interruption import interruptible
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
-LOADING = "LOADING_WH"
-REPORTING = "REPORTING_WH"
 # Snowflake's code for an object that is not there, or not for this role.
 DOES_NOT_EXIST = 2003
 # SQLSTATE of what there is none of, as a session.
@@ -232,4 +231,4 @@ def service_error(error: Any) -> ServiceError:
     return ServiceError(f"Snowflake answered {number}: {found}.", "correct what the message names.", retry=False)
 
 
-__all__ = ["LOADING", "REPORTING", "WarehouseResource", "service_error"]
+__all__ = ["WarehouseResource", "service_error"]

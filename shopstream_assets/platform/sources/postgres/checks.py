@@ -38,6 +38,8 @@ CHECKS = {
     FROM_THE_FUTURE: "No row is dated later than now. Such rows travel, but are no news: see `fresh`.",
     FRESH: "The newest change that is not dated in the future is younger than the table's freshness.",
 }
+# What a table without a cursor cannot be asked: its rows lie in one partition, and nothing says when they changed.
+OF_THE_CURSOR = ("every_row_has_a_day", FROM_THE_FUTURE, FRESH)
 WHOLE_TABLE_CHECKS = {KEYS: "No key is null or occurs twice; known without looking where it is the primary key."}
 
 # A row's clock may be ahead of Postgres's by as much before its row counts as one from the future.
@@ -104,8 +106,9 @@ def _checks(
                 blocking=name in ("columns_as_declared", KEYS),
                 metadata=ON_A_CLOCK if checks is WHOLE_TABLE_CHECKS else None,
             )
-            for key in tables
+            for key, table in tables.items()
             for name, description in checks.items()
+            if table.cursor or name not in OF_THE_CURSOR
         ],
         can_subset=True,
     )
@@ -250,6 +253,7 @@ def unguarded_bad_keys(connection: "Connection", table: SourceTable, schema: str
 
 def unpartitioned(connection: "Connection", table: SourceTable, schema: str, start_date: dt.date) -> dict[str, int]:
     """Rows that no partition will ever hold, by reason, each counted up to COUNTED and one more; {} where none is."""
+    assert table.cursor
     name = quoted(table.cursor)
     start = f"timestamptz '{start_date} 00:00:00+00'"
     early = f"{name} > '-infinity' and {compared(table, '<', start)}"
@@ -282,6 +286,7 @@ def newest_change(connection: "Connection", table: SourceTable, schema: str) -> 
 
     As an age and as text: a timestamp may be one that Python does not know.
     """
+    assert table.cursor
     name = quoted(table.cursor)
     now = f"now() + interval '{SKEW.total_seconds():.0f} s'"
     past = compared(table, "<=", now), f"{name} > '-infinity'"

@@ -5,6 +5,8 @@ only. So each condition says two things: what the local time must be like, which
 must be, which decides. The first lets pass a little more than the second near a change of the zone's offset, where
 local time runs back or skips: it takes the least (or greatest) of the offsets in force around the bound. Elsewhere
 there is one offset, and both say the same.
+
+A table without a cursor knows no moments. All of its rows lie in the first partition.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 from shopstream_assets.platform.declare.partitions import Window
-from shopstream_assets.platform.declare.tables import ColumnType, SourceTable, quoted
+from shopstream_assets.platform.declare.tables import ColumnType, SourceTable, quoted, text
 
 # Wider than any change of an offset: Samoa once skipped a day.
 AROUND = "interval '48 hours'"
@@ -24,12 +26,23 @@ def moment(value: str, kind: ColumnType) -> str:
 
 
 def cursor_moment(table: SourceTable, of: str = "") -> str:
-    """SQL for the moment of a row's cursor; `of` is the name of the table in the query."""
+    """SQL for the moment of a row's cursor, null without one; `of` is the name of the table in the query."""
+    if table.cursor is None:
+        return "null::timestamptz"
     return moment(f"{of}.{quoted(table.cursor)}" if of else quoted(table.cursor), table.column(table.cursor).type)
 
 
+def in_order(table: SourceTable, of: str) -> str:
+    """SQL to sort rows by: the moment of the cursor, or the key of a table without one."""
+    return cursor_moment(table, of) if table.cursor else ", ".join(f"{of}.{quoted(name)}" for name in table.primary_key)
+
+
 def compared(table: SourceTable, operator: Literal["<", "<=", ">", ">="], bound: str) -> str:
-    """SQL condition on the moment of the cursor; `bound` is SQL of a timestamptz that is the same for all rows."""
+    """SQL condition on the moment of the cursor, which the table has.
+
+    `bound` is SQL of a timestamptz that is the same for all rows.
+    """
+    assert table.cursor
     column, kind = quoted(table.cursor), table.column(table.cursor).type
     if kind.name != "timestamp":
         return f"{column} {operator} {bound}"
@@ -44,20 +57,25 @@ def compared(table: SourceTable, operator: Literal["<", "<=", ">", ">="], bound:
 
 def within(table: SourceTable, window: Window) -> str:
     """SQL condition on the table's cursor for the half-open window; without an end where that is open."""
+    if table.cursor is None:
+        return str(window.from_start).lower()
     first, end = (f"timestamptz '{day} 00:00:00+00'" for day in (window.first, window.end))
     return compared(table, ">=", first) + ("" if window.open_ended else f" and {compared(table, '<', end)}")
 
 
 def day_of(table: SourceTable, window: Window) -> str:
     """SQL for the partition of a row of the window: its UTC day, or the last day where it is dated later."""
+    if table.cursor is None:
+        return f"date '{window.first}'"
     return f"least(({cursor_moment(table)} at time zone 'UTC')::date, date '{window.last}')"
 
 
 def newest(table: SourceTable, schema: str, *conditions: str) -> str:
-    """SQL for the moment of the newest cursor that fulfils the conditions: one look at an end of the index.
+    """SQL for the moment of the newest cursor that fulfils the conditions, which the table has: one look at its index.
 
     Of local times the newest by its column: within the hour that clocks skip, that need not be the newest moment.
     """
+    assert table.cursor
     column = quoted(table.cursor)
     return (
         f"(select {cursor_moment(table)} from {quoted(schema)}.{quoted(table.name)} "
@@ -67,4 +85,4 @@ def newest(table: SourceTable, schema: str, *conditions: str) -> str:
 
 def _zone(kind: ColumnType) -> str:
     assert kind.time_zone
-    return "'" + kind.time_zone.replace("'", "''") + "'"
+    return text(kind.time_zone)

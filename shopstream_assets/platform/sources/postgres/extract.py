@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from shopstream_assets.platform.declare.partitions import Window
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.tables import (
     BIGINT,
     BOOLEAN,
@@ -32,7 +32,7 @@ from shopstream_assets.platform.declare.tables import (
     quoted,
 )
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.sources.postgres.cursor import compared, cursor_moment, day_of, moment, within
+from shopstream_assets.platform.sources.postgres.cursor import cursor_moment, day_of, in_order, moment, within
 from shopstream_assets.platform.sources.postgres.errors import hidden_rows, service_error, sqlstate
 from shopstream_assets.platform.sources.postgres.resource import batches
 
@@ -302,7 +302,7 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
     for column in table.columns:
         found = actual.pop(column.name, None)
         if found is None:
-            if column.name == table.cursor or column.name in table.primary_key:
+            if column.name in table.version:
                 raise SchemaMismatch(
                     f"column {column.name} is gone from {schema}.{table.name}, and it is its key or cursor.",
                     "restore or rename it back, or change the declaration of the table.",
@@ -478,7 +478,7 @@ def fingerprints(connection: Connection, table: SourceTable, schema: str, window
     Rows dated in the future are counted on an open-ended window's last day, but are no news: `newest` leaves them out.
     """
     changed_at = cursor_moment(table)
-    key = ", ".join(quoted(name) for name in (*table.primary_key, table.cursor))
+    key = ", ".join(map(quoted, table.version))
     with connection.cursor() as cursor:
         cursor.execute(
             # A sum, since equal hashes cancel each other in an exclusive or.
@@ -528,7 +528,7 @@ def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[p
                 f"where {reading.within(window)} and {reading.valid} "
                 # Named by the table: a name of the select list would hide the column. Rows of one moment come in any
                 # order here; sorting them by key in Postgres costs a fifth of the scan.
-                f"order by {cursor_moment(reading.table, 't')}"
+                f"order by {in_order(reading.table, 't')}"
             )
         for batch in batches(cursor):
             if batch.num_rows:
@@ -579,7 +579,7 @@ def rejected(connection: Connection, reading: Reading, window: Window) -> Iterat
                 f"translate((select to_json(kept.*)::text from (select {', '.join(reading.kept)}) as kept), "
                 f"e'\\n\\r', '  ') "
                 f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
-                f"order by {cursor_moment(reading.table, 't')}"
+                f"order by {in_order(reading.table, 't')}"
             )
         for batch in batches(cursor):
             for row in batch.to_pylist():
@@ -620,8 +620,8 @@ def looked_up(connection: Connection, reading: Reading, keys: pa.Table, start: d
         f"{quoted(name)} {kind}" for name, kind in zip(reading.table.primary_key, reading.key_types, strict=True)
     )
     select = dict(zip((column.name for column in reading.columns), reading.select, strict=True))
-    started = compared(reading.table, ">=", f"timestamptz '{start} 00:00:00+00'")
-    travels = f"({reading.valid} and {started})"
+    ever = Window(start, start + ONE_DAY, open_ended=True, from_start=True)
+    travels = f"({reading.valid} and {reading.within(ever)})"
     for first in range(0, len(keys), KEYS_PER_QUERY):
         wanted = json.dumps(keys.slice(first, KEYS_PER_QUERY).to_pylist(), default=str)
         found = (

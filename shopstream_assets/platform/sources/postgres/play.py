@@ -38,7 +38,11 @@ def play(
         for column in table.columns
         if column.name not in table.primary_key
     )
-    cursor_column = quoted(table.cursor)
+    # Of a table without a cursor the row that is played last is the newest.
+    is_newer = (
+        f"excluded.{quoted(table.cursor)} > t.{quoted(table.cursor)}" if table.cursor else "t is distinct from excluded"
+    )
+    on_conflict = f"update set {updates} where {is_newer}" if updates else "nothing"
     played = 0
     with connection.cursor() as cursor:
         # Two runs may be the first to play: one creates, the other waits for it.
@@ -47,12 +51,14 @@ def play(
         for statement in postgres_ddl(table, schema):
             cursor.execute(statement)
         for number, played_rows in enumerate(simulator.batches(table.name, first, end)):
-            rows = played_rows.filter(pc.less_equal(played_rows.column(table.cursor), now))
+            rows = played_rows
+            if table.cursor:
+                rows = played_rows.filter(pc.less_equal(played_rows.column(table.cursor), now))
             incoming = f"incoming_{number}"
             cursor.adbc_ingest(incoming, rows, mode="create", temporary=True)
             cursor.execute(
                 f"insert into {target} as t ({columns}) select {typed} from pg_temp.{incoming} "
-                f"on conflict ({key}) do update set {updates} where excluded.{cursor_column} > t.{cursor_column}"
+                f"on conflict ({key}) do {on_conflict}"
             )
             cursor.execute(f"drop table pg_temp.{incoming}")
             played += rows.num_rows

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 def source_preview(
     connection: Connection, declared: SourceTable, schema: str, window: Window
 ) -> dict[str, dg.MetadataValue]:
-    """The rows of the window that changed last."""
+    """The rows of the window that changed last; some rows of a table that does not say when they did."""
     names = [column.name for column in declared.columns]
+    order = f"order by {quoted(declared.cursor)} desc " if declared.cursor else ""
     with connection.cursor() as cursor:
         cursor.execute(
             f"select {', '.join(map(quoted, names))} from {quoted(schema)}.{quoted(declared.name)} "
             f"where {within(declared, replace(window, open_ended=False))} "
-            f"order by {quoted(declared.cursor)} desc limit {ROWS}"
+            f"{order}limit {ROWS}"
         )
         return table(names, cursor.fetchall(), clear_columns(declared))
