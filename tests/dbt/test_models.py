@@ -239,10 +239,34 @@ def test_a_product_that_changes_category_takes_its_history_along(warehouse: Ware
     assert {key[2] for key in overview(warehouse)} == {"books", "games"}
 
     warehouse.publish("products", day(5), [product(1, category="comics", updated_at=at(5))])
-    # Without the dimension: the daily mart must not depend on when that was last built.
     warehouse.run(*PARTITIONED, window=window(5))
 
     assert {key[2] for key in overview(warehouse)} == {"comics", "games"}
+
+
+def test_a_product_that_changes_price_or_name_leaves_every_day_as_it_is_and_one_that_changes_cost_none(
+    warehouse: Warehouse, shop: Log
+) -> None:
+    marts = ("MART_SALES_OVERVIEW", "MART_SALES_AS_BOOKED")
+
+    def spoil() -> None:
+        for mart in marts:
+            warehouse.execute(f"update SHOPSTREAM_DWH.MARTS.{mart} set net_revenue = -1")
+
+    def revenue(mart: str) -> set[Decimal]:
+        return {row["net_revenue"] for row in warehouse.records(f"MARTS.{mart}")}
+
+    spoil()
+    dearer = product(1, category="books", price=Decimal("99.00"), name="Dearer", updated_at=at(5))
+    warehouse.publish("products", day(5), [dearer])
+    warehouse.run(*PARTITIONED, window=window(5))
+    [price] = warehouse.execute("select list_price from SHOPSTREAM_DWH.CORE.DIM_PRODUCTS where product_id = 1")
+    assert price == (Decimal("99.00"),)
+    assert [revenue(mart) for mart in marts] == [{Decimal(-1)}, {Decimal(-1)}]
+
+    warehouse.publish("products", day(6), [{**dearer, "cost": Decimal("5.00"), "updated_at": at(6)}])
+    warehouse.run(*PARTITIONED, window=window(6))
+    assert [Decimal(-1) in revenue(mart) for mart in marts] == [False, False]
 
 
 def test_a_line_or_an_order_that_changes_hands_corrects_both_sides(warehouse: Warehouse) -> None:

@@ -15,9 +15,9 @@ from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.platform.declare.domain import asset_key
 from shopstream_assets.platform.declare.partitions import SPAN_TAGS, Window
+from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.refresh.behind import behind
 from shopstream_assets.platform.refresh.catch_up import made_from
-from shopstream_assets.platform.staging.warehouse import LOADING
 
 FITTED = [
     asset_key("shopstream", "models", name)

@@ -16,14 +16,15 @@ from emptied import empty
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.checks import equals_the_source, equals_the_source_everywhere
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
-from shopstream_assets.domains.shopstream.sales_comparison import Sales, compare_sales
+from shopstream_assets.domains.shopstream.sales_comparison import Comparison, Sales, compare_sales
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS, PRODUCTS
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.declare.tables import postgres_ddl
 from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.loading import load_from_lake
-from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.comparison_checks import window_of
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Shop:
         for table in (PRODUCTS, ORDERS, ORDER_ITEMS):
             extract_to_lake(self.services.source, self.services.store, table, window, FIRST)
             load_from_lake(self.services.store, self.services.warehouse, table, window)
-        models = ["fact_order_items", "fact_orders", "mart_sales_overview"]
+        models = ["dim_products", "fact_order_items", "fact_orders", "mart_sales_overview"]
         with tempfile.TemporaryDirectory() as target:
             arguments = dbt_arguments(SHOPSTREAM, models, window, target, full_refresh=False)
             with closing(run_dbt(arguments, parsed_project(SHOPSTREAM).parsed, self.services.warehouse)) as events:
@@ -243,6 +244,24 @@ def test_rows_that_lie_in_no_partition_count_on_neither_side(shop: Shop) -> None
     found = compare_sales(shop.services.source, shop.services.store, shop.services.warehouse, FIRST)
     assert not found.differing
     assert found.expected(day(2)) == Sales(2, Decimal("88.00"))
+
+
+def test_dates_are_compared_by_the_reporting_time_zone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    services, zone = shop.services, "Asia/Tokyo"
+    monkeypatch.setenv("SHOPSTREAM_REPORTING_TIME_ZONE", zone)
+    # 18:00 UTC is the next morning there.
+    shop.sql("update orders set created_at = created_at + interval '10 hours'")
+    shop.refresh()
+
+    def compare(zone: str) -> Comparison:
+        return compare_sales(services.source, services.store, services.warehouse, FIRST, zone=zone)
+
+    found = compare(zone)
+    assert not found.differing
+    assert min(found.mart) == day(1)
+    assert compare("UTC").differing, "in UTC they are of other days"
+    for check, *days in ((equals_the_source, DAYS.first, DAYS.last), (equals_the_source_everywhere,)):
+        assert shop.check(check, *days).passed
 
 
 def test_the_days_of_a_run_are_those_of_its_tags_and_today_has_no_end() -> None:

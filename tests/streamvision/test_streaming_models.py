@@ -242,9 +242,9 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return found
 
 
-def compared(service: Road, subject: Subject, window: Window | None = None) -> Comparison:
+def compared(service: Road, subject: Subject, window: Window | None = None, zone: str = "UTC") -> Comparison:
     services = service.services
-    return compare(subject, services.source, services.store, services.warehouse, START, window)
+    return compare(subject, services.source, services.store, services.warehouse, START, window, zone=zone)
 
 
 def test_the_check_finds_every_day_of_the_mart_as_postgres_has_it(service: Road, subject: Subject) -> None:
@@ -341,3 +341,17 @@ def test_what_breaks_a_rule_counts_on_neither_side(service: Road) -> None:
     found = compared(service, VIEWING)
     assert found.mart[affected] == found.source[affected]
     assert found.mart[affected][0] == before[0] - 2
+
+
+def test_in_another_reporting_time_zone_both_sides_agree_on_every_day(
+    service: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = "America/New_York"
+    in_utc = {subject.mart: compared(service, subject).mart for subject in SUBJECTS}
+    monkeypatch.setenv("STREAMVISION_REPORTING_TIME_ZONE", zone)
+    service.dbt("run", "--full-refresh", "--select", "tag:partitioned")
+    for subject in SUBJECTS:
+        everything = compared(service, subject, zone=zone)
+        assert everything.source == everything.mart != in_utc[subject.mart]
+        some = compared(service, subject, days(20, 23), zone=zone)
+        assert some.source == some.mart == {d: f for d, f in everything.mart.items() if day(19) <= d < day(23)}

@@ -14,12 +14,19 @@
         partition by {{ key }}
         order by
             _snapshot desc nulls last,
+            {%- if cursor %}
             {{ cursor }} desc nulls last,
+            {%- endif %}
             _loaded_at desc,
             _source_row desc,
             _source_file desc
     ) = 1
-    and not coalesce(_deleted, false)
+    and {{ was_there() }}
+{%- endmacro %}
+
+{#- Condition: the snapshot that the row is of saw the key, and it kept the rules. -#}
+{% macro was_there() -%}
+    not coalesce(_deleted, false)
     and not coalesce(_quarantined, false)
 {%- endmacro %}
 

@@ -15,7 +15,7 @@
 
 {#- Query of the latest day that customers and orders tell of, `as_of_date`: never the clock, so a rebuild agrees. -#}
 {% macro sales_as_of() -%}
-    select max(changed_at)::date as as_of_date
+    select {{ reporting_day('max(changed_at)') }} as as_of_date
     from (
         select max(updated_at) as changed_at from {{ ref('dim_customers') }}
         union all

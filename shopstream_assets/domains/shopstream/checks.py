@@ -14,9 +14,9 @@ from shopstream_assets.domains.shopstream.sales_comparison import (
     Sales,
     compare_sales,
 )
+from shopstream_assets.platform.declare.environment import domain_settings
 from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
 from shopstream_assets.platform.declare.partitions import ranges, spans
-from shopstream_assets.platform.declare.settings import domain_settings
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
@@ -45,10 +45,10 @@ def equals_the_source(
     warehouse: WarehouseResource,
 ) -> dg.AssetCheckResult:
     """Compare the sales mart with Postgres over the days of the run; a run without days compares everything."""
-    start = domain_settings(SHOPSTREAM).start_date
+    settings = domain_settings(SHOPSTREAM)
     window = window_of(context.run.tags, dt.datetime.now(dt.UTC))
     with told_from("marts", SALES.path[-1], window or "all", "comparing with Postgres"):
-        found = compare_sales(source, store, warehouse, start, window)
+        found = compare_sales(source, store, warehouse, settings.start_date, window, zone=settings.reporting_time_zone)
     return dg.AssetCheckResult(
         passed=not found.faults,
         description=faults_told(found) or moving_told(found.moving) or quarantine_told(found),
@@ -69,7 +69,8 @@ def equals_the_source_everywhere(
     """Compare all of the sales mart with Postgres, and the days of both tables with the lake: on a clock."""
     with told_from("marts", SALES.path[-1], "all", "comparing with Postgres"):
         try:
-            found = compare_sales(source, store, warehouse, domain_settings(SHOPSTREAM).start_date)
+            settings = domain_settings(SHOPSTREAM)
+            found = compare_sales(source, store, warehouse, settings.start_date, zone=settings.reporting_time_zone)
         except NeverBuilt as problem:
             return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(problem))
     left_behind = stale(found, dt.datetime.now(dt.UTC))

@@ -17,15 +17,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
-from shopstream_assets.platform.declare.tables import SourceTable, quoted, snowflake_name
+from shopstream_assets.platform.declare.partitions import Window
+from shopstream_assets.platform.declare.settings import REPORTING
+from shopstream_assets.platform.declare.tables import SourceTable, quoted, snowflake_name, text
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.manifest import published, readable_manifests
 from shopstream_assets.platform.sources.postgres import extract
 from shopstream_assets.platform.sources.snapshot import Snapshot, current_snapshot
 from shopstream_assets.platform.staging.change_log import staging_relation
 from shopstream_assets.platform.staging.ledger import built_relation, create_ledgers, loaded_relation, one_state
-from shopstream_assets.platform.staging.warehouse import REPORTING
 from shopstream_assets.platform.transform.comparison import settled_days
 
 if TYPE_CHECKING:
@@ -113,21 +113,23 @@ def compare_sales(
     warehouse: WarehouseResource,
     start: dt.date,
     window: Window | None = None,
+    *,
+    zone: str = "UTC",
 ) -> Comparison:
     """Compare the mart with Postgres: all of it, or what changed on the days of `window`.
 
-    `start` is the first partition; what is dated before it travels nowhere and counts on neither side. Over a window,
-    Postgres finds rows through the cursors' indexes and the key of orders alone. Raises Problem where the models were
-    never built or a service does not answer.
+    `start` is the first partition; what is dated before it travels nowhere and counts on neither side. `zone` is the
+    reporting time zone, whose days are the order dates. Over a window, Postgres finds rows through the cursors' indexes
+    and the key of orders alone. Raises Problem where the models were never built or a service does not answer.
     """
     now = dt.datetime.now(dt.UTC)
-    everything = Window.seen_at(min(start, now.date()), now.date() + ONE_DAY, now)
+    everything = Window.everything(start, now)
     with source.snapshot(TABLES) as connection, ExitStack() as stack:
         # Where it stands is asked before anything else can happen.
         snapshot = current_snapshot(connection)
         session = stack.enter_context(warehouse.connection(REPORTING))
         _refuse_missing(session, warehouse.database)
-        shop = _Shop(connection, source.schema_name, everything, window)
+        shop = _Shop(connection, source.schema_name, everything, window, zone)
         mart = _Mart(session, warehouse.database, window)
         found = _compared(shop, mart)
         drift = {}
@@ -214,6 +216,15 @@ class _Shop:
     schema: str
     everything: Window
     window: Window | None
+    zone: str
+
+    @property
+    def _date(self) -> str:
+        """SQL for an order's date. A moment that is no day of the calendar counts on one that no shop has."""
+        return (
+            "case when o.created_at >= '0001-01-01' and o.created_at < '10000-01-01' "
+            f"then (o.created_at at time zone {text(self.zone)})::date else date '0001-01-01' end"
+        )
 
     def totals(self, dates: Collection[dt.date] | None) -> dict[dt.date, Sales]:
         """Sales by order date, quarantined ones too."""
@@ -258,10 +269,10 @@ class _Shop:
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"""
-                select {DATE}, 'orders', least((o.updated_at at time zone 'UTC')::date, date '{last}')
+                select {self._date}, 'orders', least((o.updated_at at time zone 'UTC')::date, date '{last}')
                 from {self._rows(ORDERS)} as o where {self._on(dates)}
                 union
-                select {DATE}, which.name, least((which.updated_at at time zone 'UTC')::date, date '{last}')
+                select {self._date}, which.name, least((which.updated_at at time zone 'UTC')::date, date '{last}')
                 from {self._lines_with_orders},
                      lateral (values ('orders', o.updated_at), ('order_items', l.updated_at))
                          as which (name, updated_at)
@@ -276,10 +287,10 @@ class _Shop:
                 marked[table, key].add(day)
             cursor.execute(
                 f"""
-                select {DATE}, 'orders', o.id from {self._rows(ORDERS, all_days=True)} as o
+                select {self._date}, 'orders', o.id from {self._rows(ORDERS, all_days=True)} as o
                 where o.id = any(string_to_array($2, ',')::bigint[]) and {self._on(dates)}
                 union all
-                select {DATE}, 'order_items', l.id
+                select {self._date}, 'order_items', l.id
                 from {self._rows(ORDER_ITEMS, all_days=True)} as l
                 join {self._rows(ORDERS, all_days=True)} as o on o.id = l.order_id
                 where l.id = any(string_to_array($3, ',')::bigint[]) and {self._on(dates)}
@@ -295,16 +306,16 @@ class _Shop:
         """(date, orders, revenue, lines) of each order, without its lines."""
         discount = _number("o.discount_amount")
         return (
-            f"select {DATE}, (o.status {IS_SALE})::int, case when o.status {IS_PAID} then -{discount} else 0 end, 0 "
-            f"from {self._rows(ORDERS)} as o"
+            f"select {self._date}, (o.status {IS_SALE})::int, "
+            f"case when o.status {IS_PAID} then -{discount} else 0 end, 0 from {self._rows(ORDERS)} as o"
         )
 
     def _lines(self, order_counts: str = "true") -> str:
         """(date, 0, revenue, lines) of each line; one whose order is counted itself is no further line."""
         amount = f"l.quantity * {_number('l.unit_price')}"
         return (
-            f"select {DATE}, 0, case when o.status {IS_PAID} then {amount} else 0 end, (not ({order_counts}))::int "
-            f"from {self._lines_with_orders}"
+            f"select {self._date}, 0, case when o.status {IS_PAID} then {amount} else 0 end, "
+            f"(not ({order_counts}))::int from {self._lines_with_orders}"
         )
 
     @property
@@ -324,7 +335,7 @@ class _Shop:
         return f"(select * from {relation} where {extract.within(table, window)})"
 
     def _on(self, dates: Collection[dt.date] | None) -> str:
-        return "$1::text is not null" if dates is None else f"{DATE} = any(string_to_array($1, ',')::date[])"
+        return "$1::text is not null" if dates is None else f"{self._date} = any(string_to_array($1, ',')::date[])"
 
     def _sales(self, query: str, dates: Collection[dt.date] | None, *keys: str) -> dict[dt.date, Sales]:
         with self.connection.cursor() as cursor:
@@ -337,13 +348,6 @@ class _Shop:
                 day: Sales(int(orders), Decimal(revenue), int(lines))
                 for day, orders, revenue, lines in cursor.fetchall()
             }
-
-
-# A moment that is no day of the calendar counts on one that no shop has.
-DATE = (
-    "case when o.created_at >= '0001-01-01' and o.created_at < '10000-01-01' "
-    "then (o.created_at at time zone 'UTC')::date else date '0001-01-01' end"
-)
 
 
 def _number(value: str) -> str:

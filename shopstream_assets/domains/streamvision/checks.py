@@ -11,7 +11,7 @@ VIEWING = Subject(
     table=VIEWING_SESSIONS,
     names=("sessions", "seconds watched"),
     in_source="""
-        select (started_at at time zone 'UTC')::date, (ended_at at time zone 'UTC')::date, count(*),
+        select (started_at at time zone {zone})::date, (ended_at at time zone 'UTC')::date, count(*),
                sum(duration_seconds)::text
         from {rows} group by 1, 2
     """,
@@ -24,17 +24,18 @@ REVENUE = Subject(
     table=SUBSCRIPTION_EVENTS,
     names=("subscribers", "EUR of MRR"),
     in_source="""
-        select occurred, occurred, sum(subscribers), sum(mrr)::text
+        select occurred, place, sum(subscribers), sum(mrr)::text
         from (
-            select (occurred_at at time zone 'UTC')::date as occurred,
+            select (occurred_at at time zone {zone})::date as occurred,
+                   (occurred_at at time zone 'UTC')::date as place,
                    (to_plan is not null)::int - (lag(to_plan) over of_user is not null)::int as subscribers,
                    amount - coalesce(lag(amount) over of_user, 0) as mrr
             from {rows} window of_user as (partition by user_id order by occurred_at, id)
         ) as changes
-        group by 1
+        group by 1, 2
     """,
     in_mart="select event_date, sum(subscribers_at_end), sum(mrr) from {mart} group by event_date",
-    places_in_fact="select event_date, event_date from {fact}",
+    places_in_fact="select event_date, occurred_at::date from {fact}",
     running=True,
 )
 

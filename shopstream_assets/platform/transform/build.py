@@ -11,11 +11,12 @@ import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.errors import LayerError, Problem, told_from
 from shopstream_assets.platform.present import previews
 from shopstream_assets.platform.present.charts import drawn
 from shopstream_assets.platform.staging.change_log import create_staging_table, snowflake_name
-from shopstream_assets.platform.staging.warehouse import DOES_NOT_EXIST, REPORTING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import DOES_NOT_EXIST, WarehouseResource
 from shopstream_assets.platform.transform.dbt_manifest import directories, parsed_project
 from shopstream_assets.platform.transform.dbt_run import FAILURE_EVENTS, run_dbt
 from shopstream_assets.platform.transform.model_metadata import clear_columns

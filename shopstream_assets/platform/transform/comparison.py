@@ -14,11 +14,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, ranges
-from shopstream_assets.platform.declare.tables import SourceTable, snowflake_name
+from shopstream_assets.platform.declare.settings import REPORTING
+from shopstream_assets.platform.declare.tables import SourceTable, snowflake_name, text
 from shopstream_assets.platform.lake.manifest import readable_manifests
 from shopstream_assets.platform.sources.postgres.extract import EMPTY, fingerprints, plan
 from shopstream_assets.platform.staging.ledger import built_relation, one_state
-from shopstream_assets.platform.staging.warehouse import REPORTING
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -34,11 +34,11 @@ NOTHING: Figures = (0, Decimal(0))
 
 @dataclass(frozen=True)
 class Subject:
-    """What a mart says of each day (UTC), and how the same is counted in Postgres.
+    """What a mart says of each day of the reporting time zone, and how the same is counted in Postgres.
 
-    `in_source` selects day, partition and the two figures from {rows}, `in_mart` day and figures from {mart},
-    `places_in_fact` day and partition of the rows of {fact}. The figures of a `running` subject are what all days up to
-    the day have left; in the source they are told as changes.
+    `in_source` selects day (by {zone}), partition and the two figures from {rows}, `in_mart` day and figures from
+    {mart}, `places_in_fact` day and partition of the rows of {fact}. The figures of a `running` subject are what all
+    days up to the day have left; in the source they are told as changes.
     """
 
     mart: str
@@ -68,23 +68,27 @@ def compare(
     warehouse: WarehouseResource,
     start: dt.date,
     window: Window | None = None,
+    *,
+    zone: str = "UTC",
 ) -> Comparison:
     """Compare a mart with Postgres: every day, or those that the window and the day before it touch.
 
     What breaks a rule is in quarantine and counts on neither side. Of a running subject all events are read, of any
-    other those of the window's partitions and later ones, by the cursor's index. `start` is the first partition.
+    other those of the window's partitions and later ones, by the cursor's index. `start` is the first partition, `zone`
+    the reporting time zone, whose days the mart has.
     """
     now = dt.datetime.now(dt.UTC)
-    everything = Window.seen_at(min(start, now.date()), now.date() + ONE_DAY, now)
+    everything = Window.everything(start, now)
     first = window.first - ONE_DAY if window else everything.first
     places: defaultdict[dt.date, set[dt.date]] = defaultdict(set)
     found: defaultdict[dt.date, Figures] = defaultdict(lambda: NOTHING)
     with source.snapshot([subject.table]) as connection:
         reading = plan(connection, subject.table, source.schema_name)
-        read = everything if subject.running else Window(first, everything.end, everything.open_ended)
+        # A day of the reporting time zone begins or ends on the UTC day before or after.
+        read = everything if subject.running else everything.part(first - ONE_DAY, everything.end)
         rows = f"(select * from {reading.source} as t where {reading.within(read)} and {reading.valid}) as rows"
         with connection.cursor() as cursor:
-            cursor.execute(subject.in_source.format(rows=rows))
+            cursor.execute(subject.in_source.format(rows=rows, zone=text(zone)))
             for day, place, count, amount in cursor.fetchall():
                 found[day] = found[day][0] + int(count), found[day][1] + Decimal(amount)
                 places[day].add(min(place, everything.last))
@@ -162,8 +166,7 @@ def settled_days(
     wanted = sorted(days)
     manifests = readable_manifests(store, table, wanted)
     for first, last in ranges(map(str, wanted)):
-        end = dt.date.fromisoformat(last) + ONE_DAY
-        span = Window(dt.date.fromisoformat(first), end, everything.open_ended and end == everything.end)
+        span = everything.part(dt.date.fromisoformat(first), dt.date.fromisoformat(last) + ONE_DAY)
         now = fingerprints(connection, table, schema, span)
         for day in span.days:
             manifest = manifests.get(day)

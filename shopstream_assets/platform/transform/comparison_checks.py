@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.environment import domain_settings
 from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
 from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, Window, ranges, spans
-from shopstream_assets.platform.declare.settings import domain_settings
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
@@ -40,7 +40,10 @@ def equals_the_source(domain: Domain, subject: Subject, *, everywhere: bool = Fa
     ) -> dg.AssetCheckResult:
         window = None if everywhere else window_of(context.run.tags, dt.datetime.now(dt.UTC))
         with told_from("marts", subject.mart, window or "all", "comparing with Postgres"):
-            found = compare(subject, source, store, warehouse, domain_settings(domain).start_date, window)
+            settings = domain_settings(domain)
+            found = compare(
+                subject, source, store, warehouse, settings.start_date, window, zone=settings.reporting_time_zone
+            )
         return dg.AssetCheckResult(
             passed=not found.faults,
             description=told(domain, subject, found),

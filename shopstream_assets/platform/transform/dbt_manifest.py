@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from shopstream_assets.platform.declare.domain import REPOSITORY, Domain
+from shopstream_assets.platform.declare.environment import warehouse_database
 from shopstream_assets.platform.declare.registry import domains
-from shopstream_assets.platform.declare.settings import warehouse_database
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.transform import column_lineage
 from shopstream_assets.platform.transform.column_lineage import Lineage

@@ -75,7 +75,7 @@ select
     contact_per_customer.lifecycle_stage as crm_lifecycle_stage,
     contact_per_customer.owner as crm_owner,
     contact_per_customer.id is not null as has_crm_contact,
-    users.created_at::date as signup_date,
+    {{ reporting_day('users.created_at') }} as signup_date,
     users.created_at as signed_up_at,
     users.updated_at
 from users

@@ -1,4 +1,12 @@
-{{ config(materialized='table') }}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_touched',
+        unique_key='product_id',
+        pre_hook="{{ remember_touched(touched_keys('STG_PRODUCTS', 'product_id')) }}",
+        tags=['partitioned']
+    )
+}}
 
 with products as (
 
@@ -13,6 +21,9 @@ with products as (
         created_at,
         updated_at
     from {{ source('shopstream', 'STG_PRODUCTS') }}
+    {% if is_windowed() %}
+        where id in (select touched.product_id from {{ touched() }} as touched)
+    {% endif %}
     qualify {{ is_current() }}
 
 )

@@ -37,6 +37,6 @@ select
     properties:device::varchar as device,
     properties:page::varchar as page,
     properties:referrer::varchar as referrer,
-    occurred_at::date as event_date,
+    {{ reporting_day('occurred_at') }} as event_date,
     occurred_at
 from events

@@ -78,7 +78,7 @@ lines_in_cents as (
         (order_items.quantity * order_items.unit_price * 100)::number(38, 0) as line_cents,
         (coalesce(orders.order_discount, 0) * 100)::number(38, 0) as order_discount_cents,
         coalesce(orders.is_sale, false) as is_sale,
-        coalesce(orders.ordered_at, order_items.created_at)::date as order_date,
+        {{ reporting_day('coalesce(orders.ordered_at, order_items.created_at)') }} as order_date,
         coalesce(orders.ordered_at, order_items.created_at) as ordered_at,
         order_items.created_at,
         order_items.updated_at

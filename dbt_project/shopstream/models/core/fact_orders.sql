@@ -87,7 +87,7 @@ select
     iff(status = 'refunded', items_amount - order_discount, 0)::number(18, 2) as refunded_amount,
     iff(is_sale and status <> 'refunded', items_amount - order_discount, 0)::number(18, 2) as net_revenue,
     is_sale,
-    created_at::date as order_date,
+    {{ reporting_day('created_at') }} as order_date,
     created_at as ordered_at,
     updated_at
 from joined

@@ -38,8 +38,7 @@ versions as (
     from {{ source('shopstream', 'STG_ORDERS') }}
     where
         id in (select orders.order_id from orders)
-        and not coalesce(_deleted, false)
-        and not coalesce(_quarantined, false)
+        and {{ was_there() }}
 
 ),
 
@@ -75,7 +74,7 @@ select
     orders.refunded_amount,
     orders.order_date,
     orders.ordered_at,
-    coalesce(refunds.refunded_at, orders.updated_at)::date as refunded_date,
+    {{ reporting_day('coalesce(refunds.refunded_at, orders.updated_at)') }} as refunded_date,
     coalesce(refunds.refunded_at, orders.updated_at) as refunded_at
 from orders
 left join refunds on orders.order_id = refunds.order_id

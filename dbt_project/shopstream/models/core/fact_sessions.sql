@@ -68,7 +68,7 @@ select
     totals.has_cart,
     totals.has_checkout,
     totals.has_purchase,
-    totals.started_at::date as session_date,
+    {{ reporting_day('totals.started_at') }} as session_date,
     totals.started_at,
     totals.ended_at
 from totals

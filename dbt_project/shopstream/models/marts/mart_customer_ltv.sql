@@ -51,7 +51,7 @@ products as (
 -- The day the figures are as of: the latest day in the data, never the clock, so a rebuild gives the same table.
 as_of as (
 
-    select max(changed_at)::date as as_of_date
+    select {{ reporting_day('max(changed_at)') }} as as_of_date
     from (
         select max(updated_at) as changed_at from customers
         union all

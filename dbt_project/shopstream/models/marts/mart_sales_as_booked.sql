@@ -5,7 +5,13 @@
         unique_key='booked_date',
         pre_hook="{{ remember_touched(touched_booked_dates()) }}",
         meta={
-            'follows': {'fact_orders': 'order_date', 'fact_order_items': 'order_id', 'fact_refunds': 'refunded_date'}
+            'follows': {
+                'fact_orders': 'order_date',
+                'fact_order_items': 'order_id',
+                'fact_refunds': 'refunded_date',
+                'dim_products': 'product_id'
+            },
+            'reads': {'dim_products': ['product_id', 'product_category', 'unit_cost']}
         },
         tags=['partitioned']
     )
@@ -59,15 +65,13 @@ order_items as (
 
 ),
 
--- From the log, as in mart_sales_overview.
 products as (
 
     select
-        id,
-        category,
-        cost as unit_cost
-    from {{ source('shopstream', 'STG_PRODUCTS') }}
-    qualify {{ is_current() }}
+        product_id,
+        product_category,
+        unit_cost
+    from {{ ref('dim_products') }}
 
 ),
 
@@ -77,7 +81,7 @@ entry_lines as (
     select
         entries.order_id,
         coalesce(entries.shipping_country, 'unknown') as shipping_country,
-        coalesce(products.category, 'unknown') as product_category,
+        coalesce(products.product_category, 'unknown') as product_category,
         iff(entries.is_refund, 0, coalesce(order_items.units_sold, 0)) as units,
         iff(entries.is_refund, coalesce(order_items.units_refunded, 0), 0) as units_refunded,
         products.unit_cost,
@@ -90,7 +94,7 @@ entry_lines as (
         entries.booked_date
     from entries
     left join order_items on entries.order_id = order_items.order_id
-    left join products on order_items.product_id = products.id
+    left join products on order_items.product_id = products.product_id
 
 ),
 

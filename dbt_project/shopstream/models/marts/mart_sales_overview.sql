@@ -4,7 +4,10 @@
         incremental_strategy='replace_touched',
         unique_key='order_date',
         pre_hook="{{ remember_touched(touched_order_dates()) }}",
-        meta={'follows': {'fact_orders': 'order_date', 'fact_order_items': 'order_id'}},
+        meta={
+            'follows': {'fact_orders': 'order_date', 'fact_order_items': 'order_id', 'dim_products': 'product_id'},
+            'reads': {'dim_products': ['product_id', 'product_category', 'unit_cost']}
+        },
         tags=['partitioned']
     )
 }}
@@ -45,15 +48,13 @@ order_items as (
 
 ),
 
--- From the log, not from dim_products: that is built whole, and so tells nobody which products it has changed.
 products as (
 
     select
-        id,
-        category,
-        cost as unit_cost
-    from {{ source('shopstream', 'STG_PRODUCTS') }}
-    qualify {{ is_current() }}
+        product_id,
+        product_category,
+        unit_cost
+    from {{ ref('dim_products') }}
 
 ),
 
@@ -64,7 +65,7 @@ order_lines as (
         orders.order_id,
         orders.customer_id,
         coalesce(orders.shipping_country, 'unknown') as shipping_country,
-        coalesce(products.category, 'unknown') as product_category,
+        coalesce(products.product_category, 'unknown') as product_category,
         coalesce(order_items.units_sold, 0) as units_sold,
         coalesce(order_items.units_refunded, 0) as units_refunded,
         coalesce(order_items.units_sold - order_items.units_refunded, 0) as units_kept,
@@ -78,7 +79,7 @@ order_lines as (
         orders.order_date
     from orders
     left join order_items on orders.order_id = order_items.order_id
-    left join products on order_items.product_id = products.id
+    left join products on order_items.product_id = products.product_id
 
 ),
 

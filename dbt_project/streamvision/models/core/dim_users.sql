@@ -125,7 +125,7 @@ select
     changes.version_number::number(38, 0) as version_number,
     latest_version.is_active,
     changes.next_from is null and not newest.is_deleted and not newest.is_quarantined as is_current,
-    latest_version.created_at::date as signup_date,
+    {{ reporting_day('latest_version.created_at') }} as signup_date,
     changes.valid_from,
     case
         when changes.next_from is not null then changes.next_from

@@ -48,7 +48,7 @@ select
     episodes.episode::number(38, 0) as episode,
     viewings.watched_seconds::number(38, 0) as watched_seconds,
     viewings.completed as is_completed,
-    viewings.occurred_at::date as viewing_date,
+    {{ reporting_day('viewings.occurred_at') }} as viewing_date,
     viewings.occurred_at as stopped_at
 from viewings
 left join episodes on viewings.episode_id = episodes.id

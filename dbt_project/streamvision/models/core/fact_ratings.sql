@@ -33,7 +33,7 @@ select
     rating::number(38, 0) as rating,
     has_comment,
     updated_at > created_at as is_edited,
-    created_at::date as rating_date,
+    {{ reporting_day('created_at') }} as rating_date,
     created_at as rated_at,
     updated_at
 from ratings

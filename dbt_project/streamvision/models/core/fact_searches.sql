@@ -33,6 +33,6 @@ select
     results_count::number(38, 0) as results_count,
     results_count > 0 as has_results,
     clicked_content_id is not null as has_click,
-    occurred_at::date as search_date,
+    {{ reporting_day('occurred_at') }} as search_date,
     occurred_at as searched_at
 from searches

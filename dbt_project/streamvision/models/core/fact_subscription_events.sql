@@ -58,6 +58,6 @@ select
     mrr_after,
     (mrr_after - mrr_before)::number(18, 2) as mrr_change,
     is_first,
-    occurred_at::date as event_date,
+    {{ reporting_day('occurred_at') }} as event_date,
     occurred_at
 from continued

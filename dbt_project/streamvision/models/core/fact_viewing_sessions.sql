@@ -45,7 +45,7 @@ select
     bitrate_kbps::number(38, 0) as bitrate_kbps,
     (hour(local_started_at) * 60 + minute(local_started_at))::number(38, 0) as local_minute_of_day,
     completion_rate >= 0.9 as is_completed,
-    started_at::date as viewing_date,
+    {{ reporting_day('started_at') }} as viewing_date,
     local_started_at::date as local_date,
     local_started_at,
     started_at,

@@ -15,12 +15,13 @@ import dagster as dg
 
 from shopstream_assets.domains.shopstream.customer_value.warehouse import CustomerValueTables, Declared, Fit
 from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.environment import warehouse_database
 from shopstream_assets.platform.declare.partitions import SINGLE_RUN, Window
-from shopstream_assets.platform.declare.settings import warehouse_database
+from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.present.code_references import code_references, definition
-from shopstream_assets.platform.staging.warehouse import REPORTING, WarehouseResource
+from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.assets import BuildConfig
 from shopstream_assets.platform.transform.dbt_manifest import built_manifest
 

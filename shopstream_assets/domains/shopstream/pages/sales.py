@@ -32,6 +32,7 @@ from shopstream_assets.dashboards.figures import (
 )
 from shopstream_assets.dashboards.marts import Condition, Marts, among, between
 from shopstream_assets.dashboards.periods import Period, written
+from shopstream_assets.platform.declare.environment import reporting_time_zone
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _course(marts: Marts, basis: Basis, now: pd.DataFrame, before: pd.DataFrame,
     shift = pd.Timedelta(days=period.days)
     laid_over = before.assign(was=before["day"], day=before["day"] + shift) if len(before) else before
     meaning = marts.meaning(basis.mart, "net_revenue")
-    with figure("Net revenue by day", f"{told} · days are UTC", meaning, "course"):
+    with figure("Net revenue by day", f"{told} · days are {reporting_time_zone(marts.domain)}", meaning, "course"):
         draw(
             charts.course(
                 now, laid_over, "net_revenue", "Net revenue (EUR)", "~s", ("This period", f"{period.days} days before")
