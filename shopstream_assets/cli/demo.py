@@ -246,15 +246,43 @@ def progress(console: Console, what: str, steps: int) -> Iterator[Callable[[dg.D
         TimeElapsedColumn(),
         console=console,
     ) as bar:
-        task = bar.add_task(f"Materializing {what}", total=steps)
+        task, seen = bar.add_task(f"Materializing {what}", total=steps), Steps()
 
         def advance(instance: dg.DagsterInstance, run_id: str) -> None:
-            steps = instance.get_run_step_stats(run_id)
-            running = [step.step_key.split("__", 1)[-1].replace("__", "/") for step in steps if step.end_time is None]
-            bar.update(
-                task,
-                completed=len(steps) - len(running),
-                description=f"Materializing {what}: {', '.join(running) or '...'}",
-            )
+            seen.look(instance, run_id)
+            running = ", ".join(step.split("__", 1)[-1].replace("__", "/") for step in seen.running)
+            bar.update(task, completed=seen.ended, description=f"Materializing {what}: {running or '...'}")
 
         yield advance
+
+
+class Steps:
+    """The steps of a run as they begin and end; each look reads what has come since the last.
+
+    Dagster's own statistics read every event of the run at every look: of a demo's that was half of what it cost.
+    """
+
+    def __init__(self) -> None:
+        self.running: list[str] = []
+        self.ended = 0
+        self._cursor: str | None = None
+
+    def look(self, instance: dg.DagsterInstance, run_id: str) -> None:
+        """Take what has happened since."""
+        from dagster import DagsterEventType as Event
+
+        begun, ended = (
+            {Event.STEP_START, Event.STEP_RESTARTED},
+            {Event.STEP_SUCCESS, Event.STEP_FAILURE, Event.STEP_SKIPPED},
+        )
+        found = instance.get_records_for_run(run_id, self._cursor, begun | ended | {Event.STEP_UP_FOR_RETRY})
+        self._cursor = found.cursor
+        for record in found.records:
+            event = record.event_log_entry.dagster_event
+            if event is None or event.step_key is None:
+                continue
+            if event.step_key in self.running:
+                self.running.remove(event.step_key)
+            if event.event_type in begun:
+                self.running.append(event.step_key)
+            self.ended += event.event_type in ended
