@@ -150,7 +150,8 @@ def table(
         placeholder="–",
         alt=describes,
     )
-    take_along(rows, name)
+    # A course within a cell is for the eye.
+    take_along(rows.loc[:, [not rows[column].map(type).eq(list).any() for column in rows.columns]], name)
 
 
 def nothing(of: str) -> None:

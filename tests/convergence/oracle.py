@@ -239,6 +239,23 @@ product_sales as (
            sum(net_revenue) as net_revenue
     from fact_order_items group by product_id
 ),
+mart_product_months as (
+    select s.product_id, coalesce(p.product_category, 'unknown') as product_category, orders, units, units_refunded,
+           case when units > units_refunded and p.unit_cost is null then units - units_refunded else 0 end
+               as units_without_cost,
+           gross_revenue, discount_amount, refunded_amount, net_revenue,
+           net_revenue - case when units = units_refunded then 0 else (units - units_refunded) * p.unit_cost end
+               as margin,
+           sales_month
+    from (
+        select product_id, date_trunc('month', order_date)::date as sales_month, count(distinct order_id) as orders,
+               sum(units_sold) as units, sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
+               sum(discount_amount) as discount_amount, sum(refunded_amount) as refunded_amount,
+               sum(net_revenue) as net_revenue
+        from fact_order_items where is_sale group by 1, 2
+    ) as s
+    left join dim_products as p using (product_id)
+),
 interest as (
     select product_id, count(*) filter (where event_type = 'product_view') as views,
            count(*) filter (where event_type = 'add_to_cart') as carts,

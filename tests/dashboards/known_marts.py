@@ -14,6 +14,7 @@ PROJECTS = Path(__file__).parents[2] / "dbt_project"
 TODAY = dt.datetime.now(dt.UTC).date()
 # More than two of the periods that pages begin with.
 DAYS = [TODAY - dt.timedelta(days=ago) for ago in range(70, 0, -1)]
+MONTHS = sorted({day.replace(day=1) for day in DAYS})
 # What rows there are of each mart: one for each combination.
 ROWS: Mapping[str, Mapping[str, Mapping[str, Sequence[object]]]] = {
     "shopstream": {
@@ -30,6 +31,7 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, Sequence[object]]]] = {
         "mart_session_funnel": {"session_date": DAYS, "device": ["desktop", "mobile"], "referrer": ["direct"]},
         "mart_signup_conversion": {"signup_date": DAYS, "country": ["DE", "FR"], "acquisition_channel": ["email"]},
         "mart_product_performance": {"product_id": range(1, 41), "product_category": ["Books"]},
+        "mart_product_months": {"sales_month": MONTHS, "product_id": range(1, 41), "product_category": ["Books"]},
         "mart_customer_ltv": {"customer_id": range(1, 41), "country": ["DE"], "rfm_segment": ["champions"]},
         "mart_projection_backtest": {"rfm_segment": ["all", "champions", "loyal"], "as_of_date": DAYS[-3:]},
     },

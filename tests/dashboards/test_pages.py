@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 
 import pytest
-from known_marts import DAYS, Warehouse
+from known_marts import DAYS, MONTHS, Warehouse
 from streamlit.testing.v1 import AppTest
 
 from shopstream_assets.dashboards import marts as reading
@@ -32,7 +32,7 @@ def _anew(marts: Mapping[str, Warehouse]) -> None:
 
 def page(domain: str, path: str, **address: str | list[str]) -> AppTest:
     """The page as somebody sees it who opens that address."""
-    shown = AppTest.from_function(_script, kwargs={"domain": domain, "path": path}, default_timeout=60)
+    shown = AppTest.from_function(_script, kwargs={"domain": domain, "path": path}, default_timeout=120)
     for name, value in address.items():
         shown.query_params[name] = value
     return shown.run()
@@ -110,6 +110,21 @@ def test_what_is_searched_for_is_bound_and_nothing_found_says_so() -> None:
     assert not shown.exception
     assert "No products in this choice" in shown.info[0].value
     assert metric(page("shopstream", "products", q="PRODUCT_NAME"), "Products") == "40"
+
+
+def test_each_product_has_its_months_in_the_list_and_a_month_without_a_sale_is_none(
+    marts: Mapping[str, Warehouse],
+) -> None:
+    warehouse = marts["shopstream"]
+    warehouse.execute(f"delete from marts.mart_product_months where product_id = 7 and sales_month = '{MONTHS[0]}'")
+    warehouse.execute("delete from marts.mart_product_months where product_id = 8")
+    [listed] = [found.value for found in page("shopstream", "products").dataframe if "course" in found.value]
+    courses = dict(zip(listed["product_id"], map(list, listed["course"]), strict=True))
+    assert set(map(len, courses.values())) == {len(MONTHS)}
+    assert (courses[7][0], courses[8]) == (0.0, [0.0] * len(MONTHS))
+    assert all(courses[7][1:])
+    total = warehouse.value("select sum(net_revenue) from marts.mart_product_months")
+    assert sum(map(sum, courses.values())) == pytest.approx(total)
 
 
 def test_a_build_is_shown_and_until_it_is_done_everyone_sees_the_one_before(marts: Mapping[str, Warehouse]) -> None:

@@ -29,6 +29,7 @@ TABLES = {
     "fact_refunds": {"orders", "order_items"},
     "fact_sessions": {"events"},
     "mart_customer_ltv": set(KEYS),
+    "mart_product_months": {"products", "orders", "order_items"},
     "mart_product_performance": {"products", "orders", "order_items", "events"},
     "mart_sales_overview": {"products", "orders", "order_items"},
     "mart_sales_as_booked": {"products", "orders", "order_items"},

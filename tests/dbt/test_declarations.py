@@ -105,7 +105,15 @@ def test_a_model_that_says_what_it_reads_names_every_column_that_it_selects(mani
         for model in _models(manifest)
         for parent, columns in model.config.meta.get("reads", {}).items()
     ]
-    assert {model.name for model, _, _ in said} == {"fact_sessions", "mart_session_funnel", "mart_signup_conversion"}
+    assert {(model.name, parent) for model, parent, _ in said} == {
+        ("fact_sessions", "fact_events"),
+        ("mart_product_months", "dim_products"),
+        ("mart_sales_as_booked", "dim_products"),
+        ("mart_sales_overview", "dim_products"),
+        ("mart_session_funnel", "fact_sessions"),
+        ("mart_signup_conversion", "dim_customers"),
+        ("mart_signup_conversion", "fact_orders"),
+    }
     for model, parent, columns in said:
         [read] = [found for found in _models(manifest) if found.name == parent]
         selects = re.findall(rf"select((?:(?!\bselect\b).)+?)from \{{\{{ ref\('{parent}'\)", model.raw_code, re.DOTALL)

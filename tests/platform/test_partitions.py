@@ -66,4 +66,20 @@ def test_a_range_of_days_that_exist_is_one_window() -> None:
 
     tags = {"dagster/asset_partition_range_start": "2026-03-01", "dagster/asset_partition_range_end": "2026-03-03"}
     assert dg.materialize([orders], tags=tags, instance=dg.DagsterInstance.ephemeral()).success
-    assert worked == [Window(dt.date(2026, 3, 1), dt.date(2026, 3, 4))]
+    assert worked == [Window(dt.date(2026, 3, 1), dt.date(2026, 3, 4), from_start=True)]
+
+
+def test_a_part_of_a_window_begins_at_the_start_or_is_open_only_where_the_whole_is_and_it_reaches_there() -> None:
+    first, now = dt.date(2026, 3, 1), dt.datetime(2026, 3, 9, 12, tzinfo=dt.UTC)
+    whole = Window.everything(first, now)
+    assert whole == Window(first, dt.date(2026, 3, 10), open_ended=True, from_start=True)
+    assert whole.part(first, dt.date(2026, 3, 5)) == Window(first, dt.date(2026, 3, 5), from_start=True)
+    assert whole.part(dt.date(2026, 3, 5), dt.date(2027, 1, 1)) == Window(
+        dt.date(2026, 3, 5), dt.date(2026, 3, 10), open_ended=True
+    )
+    closed = Window(first, dt.date(2026, 3, 10))
+    assert closed.part(first, dt.date(2026, 3, 10)) == closed
+    with pytest.raises(ValueError, match="holds no day"):
+        closed.part(dt.date(2026, 4, 1), dt.date(2026, 4, 2))
+    before_the_first = Window.everything(dt.date(2026, 4, 1), now)
+    assert before_the_first == Window(now.date(), dt.date(2026, 3, 10), open_ended=True, from_start=True)

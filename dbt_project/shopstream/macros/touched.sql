@@ -62,6 +62,23 @@
     where {{ told_everything() }}
 {%- endmacro %}
 
+{#- Months in which a product was sold of which a line, the category or the cost changed. -#}
+{% macro touched_sales_months() -%}
+    select date_trunc('month', day)::date as sales_month
+    from {{ touched('told') }}
+    where model_name = 'fact_order_items' and day is not null
+    union
+    select date_trunc('month', order_date)::date
+    from {{ ref('fact_order_items') }}
+    where
+        product_id in ({{ told_by('dim_products') }})
+        or {{ told_everything() }}
+    union
+    select sales_month
+    from {{ this }}
+    where {{ told_everything() }}
+{%- endmacro %}
+
 {#- Refunds of orders that changed, or whose lines did. -#}
 {% macro touched_refunds() -%}
     select order_id

@@ -22,6 +22,14 @@ CHARTS = {
             group by booked_date order by booked_date
         """,
     ),
+    "mart_product_months": Chart(
+        title="Net revenue by month (EUR)",
+        kind="bars",
+        sql="""
+            select to_char(sales_month, 'YYYY-MM'), sum(net_revenue) from {table}
+            group by sales_month order by sales_month
+        """,
+    ),
     "mart_product_performance": Chart(
         title="Net revenue by product category (EUR)",
         kind="bars",

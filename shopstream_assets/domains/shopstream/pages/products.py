@@ -22,6 +22,8 @@ from shopstream_assets.dashboards.figures import (
 from shopstream_assets.dashboards.marts import Condition, Marts, among
 
 MART = "mart_product_performance"
+MONTHS = "mart_product_months"
+MONTHS_DRAWN = 12
 # So many best sellers are drawn; the table has every product.
 DRAWN = 400
 ON_SALE = {"All": Condition("true"), "On sale": Condition("is_active"), "Retired": Condition("not is_active")}
@@ -51,7 +53,7 @@ def show(marts: Marts) -> None:
         _margin_against_volume(marts, found, unit)
     with right:
         _refunds(marts, chosen, unit)
-    _list(marts, found, unit)
+    _list(marts, _with_courses(marts, found), unit)
 
 
 def _choices(marts: Marts) -> Condition:
@@ -155,6 +157,22 @@ def _refunds(marts: Marts, chosen: Condition, unit: str) -> None:
         )
 
 
+def _with_courses(marts: Marts, found: pd.DataFrame) -> pd.DataFrame:
+    """The products, each with its net revenue month by month, oldest first; months without a sale are 0."""
+    sold = marts.rows(
+        f"""
+        select product_id, sales_month, net_revenue from marts.{MONTHS}
+        where sales_month >= dateadd('month', -%s, (select max(sales_month) from marts.{MONTHS}))
+        """,
+        MONTHS_DRAWN - 1,
+    )
+    by_month = sold.pivot_table(index="product_id", columns="sales_month", values="net_revenue", fill_value=0.0)
+    courses = pd.Series(by_month.to_numpy().tolist(), index=by_month.index, name="course")
+    joined = found.join(courses, on="product_id")
+    none = [0.0] * len(by_month.columns)
+    return joined.assign(course=[course if isinstance(course, list) else none for course in joined["course"]])
+
+
 def _list(marts: Marts, found: pd.DataFrame, unit: str) -> None:
     most = float(found["net_revenue"].max() or 0) or 1.0
     with figure("Every product", f"EUR, rates as shares · {unit}", "A product of the catalogue in each row.", "list"):
@@ -165,6 +183,9 @@ def _list(marts: Marts, found: pd.DataFrame, unit: str) -> None:
                 "product_name": st.column_config.TextColumn("Product", width="medium"),
                 "net_revenue": st.column_config.ProgressColumn(
                     "Net revenue", format="€%,.0f", min_value=0, max_value=most, help=marts.meaning(MART, "net_revenue")
+                ),
+                "course": st.column_config.LineChartColumn(
+                    f"Last {MONTHS_DRAWN} months", help=f"By month. {marts.meaning(MONTHS, 'net_revenue')}", y_min=0
                 ),
                 "margin_rate": st.column_config.NumberColumn(
                     "Margin", format="percent", help=marts.meaning(MART, "margin_rate")
