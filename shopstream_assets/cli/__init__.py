@@ -223,7 +223,16 @@ def dashboard(port: int | None) -> None:
             "Starting the dashboards: Streamlit is not installed. Next: `make install`, or install this package with "
             "the extra `dashboards`."
         )
-    _load_dotenv(Path(".env"))
+    dotenv = Path(".env")
+    _load_dotenv(dotenv)
+    # A domain may have an account of its own, as STREAMVISION_SNOWFLAKE_ACCOUNT.
+    if not any(name.endswith("SNOWFLAKE_ACCOUNT") and value for name, value in os.environ.items()):
+        where = "does not say it" if dotenv.is_file() else "does not exist"
+        raise click.ClickException(
+            f"Starting the dashboards: nothing says which warehouse to read. SNOWFLAKE_ACCOUNT is not set, and "
+            f"{dotenv.absolute()} {where}. Next: `shopstream stack up`, then run this in the folder of the stack; or "
+            "set the variables as .env.example describes."
+        )
     with _plain_errors(needs_services=True):
         from shopstream_assets.embedded.ui import PREFERRED_DASHBOARDS_PORT, choose_port
 

@@ -184,8 +184,10 @@ def _list(marts: Marts, found: pd.DataFrame, unit: str) -> None:
                 "net_revenue": st.column_config.ProgressColumn(
                     "Net revenue", format="€%,.0f", min_value=0, max_value=most, help=marts.meaning(MART, "net_revenue")
                 ),
-                "course": st.column_config.LineChartColumn(
-                    f"Last {MONTHS_DRAWN} months", help=f"By month. {marts.meaning(MONTHS, 'net_revenue')}", y_min=0
+                "course": st.column_config.BarChartColumn(
+                    "By month",
+                    help=f"The last {MONTHS_DRAWN} months, the running one so far. {marts.meaning(MONTHS, 'net_revenue')}",
+                    y_min=0,
                 ),
                 "margin_rate": st.column_config.NumberColumn(
                     "Margin", format="percent", help=marts.meaning(MART, "margin_rate")
