@@ -7,7 +7,8 @@ from shopstream_assets.cli.demo import Steps
 
 
 def test_steps_are_counted_as_they_begin_and_end_and_no_event_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, read, told = Steps(), [], []
+    seen, told = Steps(), []
+    read: list[int] = []
 
     def look(instance: dg.DagsterInstance, run_id: str) -> None:
         seen.look(instance, run_id)

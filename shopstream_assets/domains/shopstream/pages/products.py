@@ -168,9 +168,9 @@ def _with_courses(marts: Marts, found: pd.DataFrame) -> pd.DataFrame:
     )
     by_month = sold.pivot_table(index="product_id", columns="sales_month", values="net_revenue", fill_value=0.0)
     courses = pd.Series(by_month.to_numpy().tolist(), index=by_month.index, name="course")
-    joined = found.join(courses, on="product_id")
-    none = [0.0] * len(by_month.columns)
-    return joined.assign(course=[course if isinstance(course, list) else none for course in joined["course"]])
+    joined, none = found.join(courses, on="product_id"), [0.0] * len(by_month.columns)
+    filled = pd.Series([each if isinstance(each, list) else none for each in joined["course"]], joined.index, object)
+    return joined.assign(course=filled)
 
 
 def _list(marts: Marts, found: pd.DataFrame, unit: str) -> None:
@@ -186,7 +186,7 @@ def _list(marts: Marts, found: pd.DataFrame, unit: str) -> None:
                 ),
                 "course": st.column_config.BarChartColumn(
                     "By month",
-                    help=f"The last {MONTHS_DRAWN} months, the running one so far. {marts.meaning(MONTHS, 'net_revenue')}",
+                    help=f"The last {MONTHS_DRAWN} months, this one so far. {marts.meaning(MONTHS, 'net_revenue')}",
                     y_min=0,
                 ),
                 "margin_rate": st.column_config.NumberColumn(

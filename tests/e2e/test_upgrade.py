@@ -1,0 +1,65 @@
+"""A stack whose data the platform of an earlier day has written goes on under this one: nothing has to be moved."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shopstream_assets.embedded import stack
+
+ROOT = Path(__file__).parents[2]
+# One domain, no order of snapshots, no log of changes, no ledger; another name for the bucket and the source database.
+EARLIER = "2bd335e"
+SECONDS = 600
+FIRST = (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=14)).isoformat()
+
+
+def demo(code: Path, home: Path) -> str:
+    """What a demo by that code says at its end, over the stack in `home`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SHOPSTREAM_", "SNOWFLAKE_"))}
+    settings = {"SHOPSTREAM_HOME": str(home), "SHOPSTREAM_SCALE": "0.05", "SHOPSTREAM_START_DATE": FIRST}
+    command = [sys.executable, "-c", "from shopstream_assets.cli import main; main()", "demo"]
+    run = subprocess.run(
+        command,
+        env={**kept, **settings, "PYTHONPATH": str(code), "COLUMNS": "120"},
+        cwd=code,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+def figures(told: str) -> dict[str, str]:
+    """The headlines that both have."""
+    return {
+        name: found[1].strip()
+        for name in ("Net revenue", "Orders", "Top country", "Top product")
+        if (found := re.search(rf"^ *{name} +(.+)$", told, re.MULTILINE))
+    }
+
+
+@pytest.mark.long
+def test_the_data_of_an_earlier_platform_is_taken_over_where_it_lies(tmp_path: Path) -> None:
+    code, home = tmp_path / "code", tmp_path / "home"
+    code.mkdir()
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", EARLIER], capture_output=True)
+    if archive.returncode:
+        pytest.skip(f"the commit {EARLIER} is not here (a shallow clone?): `git fetch --unshallow`")
+    subprocess.run(["tar", "-x", "-C", str(code)], input=archive.stdout, check=True)
+    try:
+        before = demo(code, home)
+        after = demo(ROOT, home)
+        assert len(figures(before)) == 4
+        assert figures(after) == figures(before)
+        again = demo(ROOT, home)
+        assert "Everything was up to date" in again, again
+    finally:
+        stack.down(home)
