@@ -13,14 +13,22 @@ from bad_input import FIRST, LINES, Spoiled
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.declare.domain import Domain, asset_key
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, ranges
+from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, daily, ranges
 from shopstream_assets.platform.declare.settings import DomainSettings
 from shopstream_assets.platform.declare.tables import BIGINT, TEXT, Column, SourceTable
 from shopstream_assets.platform.errors import LayerError
+from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.manifest import manifest_key, read_manifests
 from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AFTER
-from shopstream_assets.platform.refresh.change_sensor import AUDIT_EVERY, LOOKBACK_DAYS, Cursor, look_for_changes
+from shopstream_assets.platform.refresh.change_sensor import (
+    AUDIT_EVERY,
+    LOOKBACK_DAYS,
+    Cursor,
+    change_sensor,
+    look_for_changes,
+)
 from shopstream_assets.platform.refresh.freshness import allowed_ages
+from shopstream_assets.platform.refresh.freshness_sensor import freshness_sensor
 from shopstream_assets.platform.refresh.reconcile import Reconciled, reconcile
 from shopstream_assets.platform.sources.postgres.checks import source_checks
 from shopstream_assets.platform.sources.postgres.play import play
@@ -228,6 +236,34 @@ def test_its_age_is_not_known_so_nothing_asks_for_it(services: Services) -> None
     both = dg.AssetSpec("both", deps=[spec.key for spec in specs])
     ages = allowed_ages(domain, [*specs, both])
     assert ages == {specs[1].key: LINES.freshness, both.key: LINES.freshness}
+
+
+def test_the_sensors_of_its_domain_go_on_beside_it(services: Services) -> None:
+    domain = Domain("shop", (COUNTRIES, LINES), simulator=lambda _: pytest.fail("nothing is simulated"))
+    Spoiled(services, COUNTRIES).create().insert(code="DE")
+    Spoiled(services, LINES).create().insert(id=1)
+    yesterday = NOW.date() - ONE_DAY
+    keys = {name: asset_key("shop", "lake", name) for name in ("countries", "lines")}
+    specs = [dg.AssetSpec(key, deps=[asset_key("shop", "postgres", name)]) for name, key in keys.items()]
+    defs = dg.Definitions(
+        assets=[lake_asset(domain, table, daily(yesterday)) for table in domain.tables],
+        resources={"source": services.source, "store": services.store},
+        sensors=[
+            change_sensor(domain, yesterday, services.source, services.store),
+            freshness_sensor(domain, allowed_ages(domain, specs), yesterday, services.source),
+        ],
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(keys["lines"], partition=str(yesterday)))
+
+        def tick(name: str) -> dg.SensorResult:
+            context = dg.build_sensor_context(instance, repository_def=defs.get_repository_def())
+            return defs.resolve_sensor_def(f"shop_{name}").evaluate_tick(context)  # type: ignore[return-value]
+
+        freshness = tick("freshness")
+        assert "shop/postgres/lines" in str(freshness.skip_message)  # type: ignore[attr-defined]
+        [asked] = tick("changes").run_requests or []
+        assert {key.path[-1] for key in asked.asset_selection or []} == {"countries", "lines"}
 
 
 def test_a_simulator_plays_it_and_the_page_shows_its_rows(services: Services) -> None:

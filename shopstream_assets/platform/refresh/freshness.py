@@ -131,9 +131,12 @@ def _by_day(
 
 
 def source_freshness(source: PostgresResource, tables: Iterable[SourceTable]) -> dict[str, SourceFreshness]:
-    """Whether the newest change of each source table is young enough; a table that cannot tell is not fresh."""
+    """Whether the newest change of each source table is young enough; a table that does not answer is not fresh.
+
+    One without a cursor cannot tell, and is left out.
+    """
     found: dict[str, SourceFreshness] = {}
-    wanted = list(tables)
+    wanted = [table for table in tables if table.cursor]
     try:
         with source.snapshot() as connection:
             for table in wanted:
