@@ -24,6 +24,7 @@ def test_a_row_whose_cursor_moves_back_to_a_day_that_is_extracted_alone_arrives(
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_a_row_whose_cursor_goes_to_the_future_and_back_arrives(staged_world: World) -> None:
     staged_world.move_cursor("orders", 3, to="next year")
     staged_world.rest()
@@ -54,6 +55,7 @@ def test_rows_of_a_whole_day_that_are_deleted_are_gone(staged_world: World) -> N
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_a_deleted_row_is_gone_after_its_day_was_materialized_by_hand(staged_world: World) -> None:
     staged_world.put("orders", 3, at="-2 06:00")
     staged_world.put("orders", 3, at="-1 06:00")
@@ -68,6 +70,7 @@ def test_a_row_that_gets_another_key_leaves_nothing_under_the_old_one(staged_wor
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_a_key_that_is_changed_without_the_cursor_arrives(staged_world: World) -> None:
     staged_world.change_key("products", 2, new=20)
     staged_world.rest()
@@ -91,11 +94,13 @@ def test_new_content_under_the_same_keys_and_cursors_arrives_after_a_truncate(st
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_a_truncate_that_brings_back_half_of_the_rows_takes_away_the_others(staged_world: World) -> None:
     staged_world.truncate_and_reload("orders", "every other row")
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_an_emptied_table_is_empty(staged_world: World) -> None:
     staged_world.truncate_and_reload("crm_contacts", "nothing")
     staged_world.rest()
@@ -107,6 +112,7 @@ def test_a_truncate_that_is_open_while_the_table_is_extracted_loses_nothing(stag
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_a_rewrite_that_is_open_while_the_table_is_extracted_loses_nothing(staged_world: World) -> None:
     staged_world.rewrite_under_extraction("order_items", "alter column", first=5, last=0)
     staged_world.materialize(["order_items"], layers=["staging"])
@@ -123,6 +129,7 @@ def test_staging_that_began_before_a_newer_extraction_ends_with_the_newer_one(st
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_an_extraction_that_ends_after_one_that_began_later_does_not_count(staged_world: World) -> None:
     staged_world.materialize(["orders"], first=2, last=2, interrupted=("hold", 12), held="slow")
     staged_world.put("orders", 9, at="-2 12:34:56.789012", variant=2)
@@ -140,6 +147,7 @@ def test_a_transaction_that_commits_after_its_day_was_extracted_arrives(staged_w
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_two_rows_that_take_the_places_of_two_others_are_seen(staged_world: World) -> None:
     staged_world.delete("orders", 2)
     staged_world.put("orders", 12, at="-2 06:00")
@@ -153,6 +161,7 @@ def test_a_row_that_comes_to_break_a_rule_is_taken_out_and_back_when_it_is_corre
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_a_row_that_is_quarantined_and_corrected_without_its_cursor_is_released(staged_world: World) -> None:
     staged_world.break_rule("orders", 2)
     staged_world.rest()
@@ -166,6 +175,7 @@ def test_a_lost_object_is_put_back(staged_world: World) -> None:
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_objects_that_are_lost_before_they_are_staged_are_put_back(staged_world: World) -> None:
     staged_world.put("orders", 3, at="-3 06:00", variant=3)
     staged_world.materialize(["orders"], first=3, last=3, layers=["lake"])
@@ -173,6 +183,7 @@ def test_objects_that_are_lost_before_they_are_staged_are_put_back(staged_world:
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_a_lost_object_with_older_versions_is_no_longer_named_when_its_day_is_extracted(staged_world: World) -> None:
     staged_world.put("orders", 3, at="-3 06:00", variant=3)
     staged_world.rest()
@@ -240,6 +251,7 @@ def test_a_date_whose_last_order_is_deleted_leaves_the_sales_overview(world: Wor
     world.rest()
 
 
+@pytest.mark.long
 def test_a_date_whose_last_order_is_dated_anew_leaves_the_sales_overview(world: World) -> None:
     world.put("orders", 21, at="-1 00:00", variant=1)
     world.redate("orders", 21, created="long ago")
@@ -276,6 +288,7 @@ def test_orders_that_move_to_another_customer_correct_both_cohorts(world: World)
     world.rest()
 
 
+@pytest.mark.long
 def test_a_product_that_changes_its_category_takes_its_history_along(world: World) -> None:
     world.set_column("products", 1, "category", "garden", at="0 00:00")
     world.rest()

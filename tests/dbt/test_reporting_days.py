@@ -31,7 +31,14 @@ def moments(seed: int) -> list[dt.datetime]:
     return [*found, *(dt.datetime.combine(START, dt.time()) + each for each in drawn)]
 
 
-@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati"])
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "Europe/Berlin",
+        pytest.param("America/Los_Angeles", marks=pytest.mark.long),
+        pytest.param("Pacific/Kiritimati", marks=pytest.mark.long),
+    ],
+)
 def test_every_date_is_the_day_that_the_zones_own_calendar_has(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, zone: str
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_line_that_changed_hands_is_counted_once_also_when_only_its_new_order_
     assert {row["order_id"]: row["line_count"] for row in warehouse.records(ORDERS)} == {1: 1, 2: 1}
 
 
+@pytest.mark.long
 def test_a_session_across_midnight_is_of_the_day_it_began_whatever_day_brings_or_loses_an_event(
     warehouse: Warehouse,
 ) -> None:

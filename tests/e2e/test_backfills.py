@@ -32,6 +32,7 @@ def test_all_assets_and_a_range_of_days_are_one_run_that_builds_each_mart_once(s
     assert found == expected
 
 
+@pytest.mark.long
 def test_a_backfill_of_some_tables_and_days_touches_nothing_else(store: Store) -> None:
     days = store.days(10, 3)
     tables = ("users", "products")

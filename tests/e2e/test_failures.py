@@ -241,6 +241,7 @@ def test_a_killed_run_in_dbt_writes_nothing_more(store: Store) -> None:
     store.succeeded(run_id)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("built")
 def test_runs_get_a_pool_in_the_order_in_which_they_were_asked_for(store: Store) -> None:
     day = store.days(23, 1)[0]

@@ -343,6 +343,7 @@ def test_what_breaks_a_rule_counts_on_neither_side(service: Road) -> None:
     assert found.mart[affected][0] == before[0] - 2
 
 
+@pytest.mark.long
 def test_in_another_reporting_time_zone_both_sides_agree_on_every_day(
     service: Road, monkeypatch: pytest.MonkeyPatch
 ) -> None:
