@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -169,10 +169,16 @@ class Warehouse:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
+def _answers(port: int, pid: int) -> bool:
+    """Whether the server that was started answers, and no other that took the port meanwhile."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/shopstream/identity")
+        return bool(json.loads(connection.getresponse().read())["pid"] == pid)
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return False
+    finally:
+        connection.close()
 
 
 @pytest.fixture(scope="session")
@@ -194,7 +200,7 @@ def warehouse_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         )
     try:
         deadline = time.monotonic() + 60
-        while not _answers(port):
+        while not _answers(port, server.pid):
             if server.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the embedded Snowflake did not start:\n{(state / 'server.log').read_text()[-2000:]}")
             with contextlib.suppress(subprocess.TimeoutExpired):
