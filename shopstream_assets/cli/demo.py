@@ -271,10 +271,8 @@ class Steps:
         """Take what has happened since."""
         from dagster import DagsterEventType as Event
 
-        begun, ended = (
-            {Event.STEP_START, Event.STEP_RESTARTED},
-            {Event.STEP_SUCCESS, Event.STEP_FAILURE, Event.STEP_SKIPPED},
-        )
+        begun = {Event.STEP_START, Event.STEP_RESTARTED}
+        ended = {Event.STEP_SUCCESS, Event.STEP_FAILURE, Event.STEP_SKIPPED}
         found = instance.get_records_for_run(run_id, self._cursor, begun | ended | {Event.STEP_UP_FOR_RETRY})
         self._cursor = found.cursor
         for record in found.records:

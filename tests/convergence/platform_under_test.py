@@ -110,7 +110,7 @@ class Platform:
         `faults`.
         """
         now = dt.datetime.now(dt.UTC)
-        everything = Window.seen_at(self.start, now.date() + ONE_DAY, now)
+        everything = Window.everything(self.start, now)
         self._remembered.audited_at = None
         self._remembered.rest_until = {}
         for memory in self._remembered.tables.values():
@@ -190,7 +190,7 @@ class Platform:
     def staging_checks(self) -> list[str]:
         """What the blocking checks of staging find wrong, over all days."""
         now = dt.datetime.now(dt.UTC)
-        window, told = Window.seen_at(self.start, now.date() + ONE_DAY, now), []
+        window, told = Window.everything(self.start, now), []
         with self.services.warehouse.connection(REPORTING) as session:
             for table in TABLES:
                 etags = published(self.services.store, table, window)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
-import http.client
 import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from local_account import PASSWORD, LocalSnowflake
 from small_store import Log, Row
 
 from shopstream_assets.domains.shopstream.tables import TABLES
-from shopstream_assets.embedded.process import free_ports
 from shopstream_assets.platform.declare.settings import SCHEMAS
 from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 from shopstream_assets.platform.transform.dbt_invocation import invoke_dbt
@@ -56,7 +51,7 @@ class Warehouse:
         self._connection = snowflake.connector.connect(
             account="local",
             user="tester",
-            password="x",
+            password=PASSWORD,
             host="127.0.0.1",
             port=port,
             protocol="http",
@@ -169,50 +164,12 @@ class Warehouse:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _answers(port: int, pid: int) -> bool:
-    """Whether the server that was started answers, and no other that took the port meanwhile."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/shopstream/identity")
-        return bool(json.loads(connection.getresponse().read())["pid"] == pid)
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-        return False
-    finally:
-        connection.close()
-
-
 @pytest.fixture(scope="session")
 def warehouse_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The embedded Snowflake, started for these tests alone."""
-    state, port = tmp_path_factory.mktemp("snowflake"), free_ports(1)[0]
-    environment = {
-        **os.environ,
-        "SNOWFLAKE_PASSWORD": "x",
-        "AWS_ACCESS_KEY_ID": "none",
-        "AWS_SECRET_ACCESS_KEY": "none",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    module = "shopstream_assets.embedded.snowflake"
-    call = [sys.executable, "-m", module, "--port", str(port), "--state-dir", str(state)]
-    with (state / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [*call, "--s3-endpoint", "http://127.0.0.1:9"], env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not _answers(port, server.pid):
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the embedded Snowflake did not start:\n{(state / 'server.log').read_text()[-2000:]}")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(timeout=0.1)
-        yield port
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+    """The embedded Snowflake, started for these tests alone; no object store stands behind it."""
+    server = LocalSnowflake(tmp_path_factory.mktemp("snowflake"), "http://127.0.0.1:9")
+    yield server.port
+    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -248,7 +205,7 @@ def warehouse(shared_warehouse: Warehouse, warehouse_port: int, monkeypatch: pyt
     monkeypatch.setenv("SNOWFLAKE_PORT", str(warehouse_port))
     monkeypatch.setenv("SNOWFLAKE_PROTOCOL", "http")
     monkeypatch.setenv("SNOWFLAKE_USER", "tester")
-    monkeypatch.setenv("SNOWFLAKE_PASSWORD", "x")
+    monkeypatch.setenv("SNOWFLAKE_PASSWORD", PASSWORD)
     monkeypatch.setenv("SNOWFLAKE_DATABASE", DATABASE)
     monkeypatch.setenv("SHOPSTREAM_START_DATE", "2026-03-01")
     shared_warehouse.reset()

@@ -117,7 +117,7 @@ def test_a_rule_that_is_loosened_releases_the_rows_that_broke_it(services: Servi
     assert lines.stage().quarantined_rows == 1
     loosened = Spoiled(services, replace(LINES, rules=()))
     now = dt.datetime.now(dt.UTC)
-    everything = Window.seen_at(FIRST, now.date() + ONE_DAY, now)
+    everything = Window.everything(FIRST, now)
     found = reconcile(services.source, services.store, services.warehouse, loosened.table, everything)
     assert FIRST in found.days
     assert loosened.stage().quarantined_rows == 0
@@ -194,7 +194,7 @@ def test_the_source_changed_error_is_not_tried_again() -> None:
 
 def everything() -> Window:
     now = dt.datetime.now(dt.UTC)
-    return Window.seen_at(FIRST, now.date() + ONE_DAY, now)
+    return Window.everything(FIRST, now)
 
 
 def compared(lines: Spoiled) -> tuple[set[dt.date], int, int]:

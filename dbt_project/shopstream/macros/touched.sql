@@ -65,8 +65,7 @@
 {#- Months in which a product was sold of which a line, the category or the cost changed. -#}
 {% macro touched_sales_months() -%}
     select date_trunc('month', day)::date as sales_month
-    from {{ touched('told') }}
-    where model_name = 'fact_order_items' and day is not null
+    from ({{ told_by('fact_order_items', 'day') }}) as told
     union
     select date_trunc('month', order_date)::date
     from {{ ref('fact_order_items') }}

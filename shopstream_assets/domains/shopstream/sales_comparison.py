@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
 from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.declare.settings import REPORTING
-from shopstream_assets.platform.declare.tables import SourceTable, quoted, snowflake_name, text
+from shopstream_assets.platform.declare.tables import SourceTable, literal, quoted, snowflake_name
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.manifest import published, readable_manifests
 from shopstream_assets.platform.sources.postgres import extract
@@ -223,7 +223,7 @@ class _Shop:
         """SQL for an order's date. A moment that is no day of the calendar counts on one that no shop has."""
         return (
             "case when o.created_at >= '0001-01-01' and o.created_at < '10000-01-01' "
-            f"then (o.created_at at time zone {text(self.zone)})::date else date '0001-01-01' end"
+            f"then (o.created_at at time zone {literal(self.zone)})::date else date '0001-01-01' end"
         )
 
     def totals(self, dates: Collection[dt.date] | None) -> dict[dt.date, Sales]:

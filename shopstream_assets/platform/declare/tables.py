@@ -301,8 +301,8 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def text(value: str) -> str:
-    """A string as a literal of Postgres or Snowflake SQL; of names and zones, which hold no backslash."""
+def literal(value: str) -> str:
+    """A string as a literal of Postgres or Snowflake SQL: of what holds no backslash, or is for Postgres alone."""
     return "'" + value.replace("'", "''") + "'"
 
 

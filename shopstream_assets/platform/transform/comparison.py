@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, ranges
 from shopstream_assets.platform.declare.settings import REPORTING
-from shopstream_assets.platform.declare.tables import SourceTable, snowflake_name, text
+from shopstream_assets.platform.declare.tables import SourceTable, literal, snowflake_name
 from shopstream_assets.platform.lake.manifest import readable_manifests
 from shopstream_assets.platform.sources.postgres.extract import EMPTY, fingerprints, plan
 from shopstream_assets.platform.staging.ledger import built_relation, one_state
@@ -88,7 +88,7 @@ def compare(
         read = everything if subject.running else everything.part(first - ONE_DAY, everything.end)
         rows = f"(select * from {reading.source} as t where {reading.within(read)} and {reading.valid}) as rows"
         with connection.cursor() as cursor:
-            cursor.execute(subject.in_source.format(rows=rows, zone=text(zone)))
+            cursor.execute(subject.in_source.format(rows=rows, zone=literal(zone)))
             for day, place, count, amount in cursor.fetchall():
                 found[day] = found[day][0] + int(count), found[day][1] + Decimal(amount)
                 places[day].add(min(place, everything.last))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 from shopstream_assets.platform.declare.partitions import Window
-from shopstream_assets.platform.declare.tables import ColumnType, SourceTable, quoted, text
+from shopstream_assets.platform.declare.tables import ColumnType, SourceTable, literal, quoted
 
 # Wider than any change of an offset: Samoa once skipped a day.
 AROUND = "interval '48 hours'"
@@ -85,4 +85,4 @@ def newest(table: SourceTable, schema: str, *conditions: str) -> str:
 
 def _zone(kind: ColumnType) -> str:
     assert kind.time_zone
-    return text(kind.time_zone)
+    return literal(kind.time_zone)

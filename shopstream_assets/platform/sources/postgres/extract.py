@@ -29,6 +29,7 @@ from shopstream_assets.platform.declare.tables import (
     Column,
     ColumnType,
     SourceTable,
+    literal,
     quoted,
 )
 from shopstream_assets.platform.errors import Problem
@@ -456,7 +457,7 @@ def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tupl
         fits = f"pg_column_size({name}) < 8192 or octet_length({text}) <= {TEXT_BYTES}"
         yield f"{column.name} is longer than {TEXT_BYTES} bytes", f"({fits}) is not false"
     if column.values:
-        accepted = ", ".join("'" + value.replace("'", "''") + "'" for value in column.values)
+        accepted = ", ".join(map(literal, column.values))
         yield f"{column.name} is not one of {', '.join(column.values)}", f"({name}::text in ({accepted})) is not false"
     if column.minimum is not None:
         yield f"{column.name} is below {column.minimum}", f"({name} >= {column.minimum}) is not false"
@@ -566,9 +567,7 @@ def rejected(connection: Connection, reading: Reading, window: Window) -> Iterat
     Personal data is masked: ***(12) stands for 12 characters. A row whose cursor lies beyond the window, as where its
     condition is open-ended, belongs to its last day.
     """
-    cases = ", ".join(
-        f"case when not ({sql}) then '{reason.replace(chr(39), chr(39) * 2)}' end" for reason, sql in reading.reasons
-    )
+    cases = ", ".join(f"case when not ({sql}) then {literal(reason)} end" for reason, sql in reading.reasons)
     with connection.cursor() as cursor:
         with _as_planned(reading):
             cursor.execute(

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.simulator import Simulator
-from shopstream_assets.platform.declare.tables import Column, SourceTable, postgres_ddl, quoted
+from shopstream_assets.platform.declare.tables import Column, SourceTable, literal, postgres_ddl, quoted
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -70,6 +70,5 @@ def _played(column: Column) -> str:
     """SQL that turns a value as it travels into one of the source's type."""
     name = quoted(column.name)
     if column.type.time_zone:
-        zone = column.type.time_zone.replace("'", "''")
-        return f"({name} at time zone '{zone}')"
+        return f"({name} at time zone {literal(column.type.time_zone)})"
     return f"{name}::{column.type.postgres}"
