@@ -35,7 +35,7 @@ def rebuild(domain: Domain, models: Collection[str], say: Callable[[str], None])
 
     graph = definitions_of(domain).resolve_asset_graph()
     named = dg.AssetSelection.assets(*_chosen(domain, MODEL_LAYERS, models, "model"))
-    found = sorted(named.downstream().resolve(graph))
+    found = sorted(named.downstream().materializable().resolve(graph))
     steps = sorted({graph.assets_def_for_key(key).op.name for key in found})
     _materialize(domain, "rebuild", found, {"ops": {step: {"config": {"full_refresh": True}} for step in steps}}, say)
 

@@ -32,6 +32,7 @@ from shopstream_assets.platform.staging.asset import staging_asset
 from shopstream_assets.platform.staging.integrity import integrity_checks
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.assets import dbt_definitions
+from shopstream_assets.platform.transform.exposures import exposure_specs
 
 FittedAsset = Callable[[Domain, dg.PartitionsDefinition], dg.AssetsDefinition]
 """A model that is fitted to core, and read by marts: an asset of the layer `models`, with the partitions given."""
@@ -74,6 +75,7 @@ def domain_definitions(
             *sources,
             *with_policies(lake, ages),
             *with_policies(downstream, ages),
+            *exposure_specs(domain),
             days_to_repair(domain),
         ],
         asset_checks=[

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from emptied import empty
 
 from shopstream_assets.platform.declare.domain import LAYERS
+from shopstream_assets.platform.declare.registry import domain_named
 from shopstream_assets.platform.present.code_references import REPOSITORY, code_references
 from shopstream_assets.platform.transform.column_lineage import traced
 from shopstream_assets.platform.transform.model_metadata import clear_columns
@@ -34,8 +38,8 @@ def graph(local_stack: Mapping[str, str]) -> AssetGraph:
 
 
 def tables(graph: AssetGraph) -> list[dg.AssetKey]:
-    """Every asset but the pages that the platform writes about itself."""
-    return [asset for asset in graph.get_all_asset_keys() if asset.path[1] != "operations"]
+    """Every asset but the pages that the platform writes about itself, and those that people look at."""
+    return [asset for asset in graph.get_all_asset_keys() if asset.path[1] not in ("operations", "dashboards")]
 
 
 def key(path: str) -> dg.AssetKey:
@@ -179,6 +183,40 @@ def test_code_is_linked_to_files_that_exist_and_to_the_web_where_its_address_is_
     assert [link.url for link in found.code_references if isinstance(link, dg.UrlCodeReference)] == [
         "https://github.com/you/shop/blob/main/README.md#L3"
     ]
+
+
+@pytest.mark.parametrize("name", ["shopstream", "streamvision"])
+def test_each_page_is_downstream_of_exactly_the_marts_that_it_asks(name: str, local_stack: Mapping[str, str]) -> None:
+    domain = domain_named(name)
+    graph = import_module(domain.module).defs.resolve_asset_graph()
+    asked = {}
+    for page in domain.pages:
+        module = find_spec(page.module)
+        assert module is not None
+        assert module.origin is not None
+        asked[page.path] = set(re.findall(r"\bmart_\w+", Path(module.origin).read_text()))
+    shown = [asset for asset in graph.get_all_asset_keys() if asset.path[1] == "dashboards"]
+    assert {asset.path[2]: {parent.path[2] for parent in graph.get(asset).parent_keys} for asset in shown} == asked
+    for asset in shown:
+        node = graph.get(asset)
+        assert node.kinds == {"dashboard", "streamlit"}
+        assert node.group_name == f"{name}_dashboards"
+        assert node.owners
+        assert node.metadata["address"] == f"/{name}-{asset.path[2]}"
+        (code,) = node.metadata["dagster/code_references"].code_references
+        assert Path(code.file_path).stem == asset.path[2]
+    marts = {asset for asset in graph.get_all_asset_keys() if asset.path[1] == "marts"}
+    assert {mart.path[2] for mart in marts} == set().union(*asked.values())
+
+
+def test_nothing_asks_for_an_asset_that_is_only_looked_at(graph: AssetGraph) -> None:
+    from shopstream_assets.domains.shopstream.definitions import defs
+
+    for job in ("refresh_shopstream", "backfill"):
+        made = defs.resolve_job_def(job).asset_layer.executable_asset_keys
+        assert set(made) <= set(graph.materializable_asset_keys)
+    checked = {found.asset_key for found in defs.resolve_job_def("backfill").asset_layer.asset_graph.asset_check_keys}
+    assert {key("lake/orders"), key("staging/orders"), key("marts/mart_sales_overview")} <= checked
 
 
 def test_the_asset_graph_is_the_one_under_version_control(graph: AssetGraph) -> None:

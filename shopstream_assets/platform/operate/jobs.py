@@ -24,7 +24,7 @@ def backfill_job(domain: str, on_a_clock: Sequence[dg.AssetChecksDefinition] = (
     lake = dg.AssetSelection.groups(f"{domain}_lake")
     return dg.define_asset_job(
         "backfill",
-        selection=lake.downstream() - _checks(on_a_clock),
+        selection=lake.downstream().materializable() - _checks(on_a_clock),
         description=f"Extract the chosen days of {domain} again and rebuild all that follows from them. The source is "
         "read only.",
     )

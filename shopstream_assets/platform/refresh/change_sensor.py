@@ -62,7 +62,7 @@ def change_sensor(
 
     @dg.sensor(
         name=f"{domain.name}_changes",
-        asset_selection=dg.AssetSelection.assets(*lake).downstream(),
+        asset_selection=dg.AssetSelection.assets(*lake).downstream().materializable(),
         # Dagster looks at its sensors as often; one that asks for the same is at times a hair early, and waits twice.
         minimum_interval_seconds=INTERVAL_SECONDS - 1,
         default_status=dg.DefaultSensorStatus.RUNNING,

@@ -44,7 +44,7 @@ def run_request(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]], 
 
 
 def _downstream(graph: AssetGraph, keys: Set[dg.AssetKey]) -> Set[dg.AssetKey]:
-    return dg.AssetSelection.assets(*keys).downstream().resolve(graph)
+    return dg.AssetSelection.assets(*keys).downstream().materializable().resolve(graph)
 
 
 def _partitions(graph: AssetGraph, changed: Mapping[dt.date, Set[dg.AssetKey]]) -> AssetGraphSubset:

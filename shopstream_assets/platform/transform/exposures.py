@@ -1,0 +1,42 @@
+"""The exposures of a domain's dbt project as assets: where lineage ends, with the people who look."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import dagster as dg
+
+from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.present.code_references import code_references
+from shopstream_assets.platform.transform.dbt_manifest import built_manifest
+from shopstream_assets.platform.transform.translator import Translator
+
+LAYER = "dashboards"
+
+
+def exposure_specs(domain: Domain) -> list[dg.AssetSpec]:
+    """An asset that nothing materializes for each exposure: domain/dashboards/name, downstream of the marts it reads.
+
+    Its kinds are the exposure's type and tags. One that is named as a page of the dashboards is that page: its address
+    and its code are told.
+    """
+    manifest, translator = built_manifest(domain), Translator(domain)
+    pages = {page.path: page for page in domain.pages}
+    specs = []
+    for exposure in manifest["exposures"].values():
+        name, page = exposure["name"], pages.get(exposure["name"])
+        told: dict[str, object] = {}
+        if page and (found := find_spec(page.module)) and found.origin:
+            told = {"address": f"/{domain.name}-{page.path}", **code_references((Path(found.origin), 1))}
+        specs.append(
+            dg.AssetSpec(
+                asset_key(domain.name, LAYER, name),
+                deps=[translator.get_asset_key(manifest["nodes"][node]) for node in exposure["depends_on"]["nodes"]],
+                description=f"**{exposure['label']}.** {exposure['description']}",
+                group_name=f"{domain.name}_{LAYER}",
+                kinds={exposure["type"], *exposure["tags"]},
+                owners=[exposure["owner"]["name"]],
+                tags={"domain": domain.name, "layer": LAYER},
+                metadata=told,
+            )
+        )
+    return specs
