@@ -44,16 +44,22 @@ def main() -> None:
                 title=page.title,
                 icon=f":material/{page.icon}:",
                 url_path=f"{domain.name}-{page.path}",
-                default=domain is found[0] and page is (*domain.pages, HEALTH)[0],
             )
             for page in (*domain.pages, HEALTH)
         ]
         for domain in found
     }
-    chosen = st.navigation(pages)
+    first = pages[found[0].title][0]
+    # Streamlit does not know the first page by its own address, only as "/": so that is a page that leads there.
+    home = st.Page(partial(_lead, first), title=first.title, url_path="home", default=True, visibility="hidden")
+    chosen = st.navigation({"": [home], **pages})
     for problem in left_out:
         st.warning(problem, icon=":material/extension_off:")
     chosen.run()
+
+
+def _lead(page: st.Page) -> None:
+    st.switch_page(page, query_params=st.query_params.to_dict())
 
 
 def show(domain: Domain, page: Page) -> None:

@@ -26,7 +26,6 @@ PATHS = [
         (f"{name}-{page.path}", page.title)
         for name in ("shopstream", "streamvision")
         for page in domain_named(name).pages
-        if page.path != "sales"
     ),
 ]
 
@@ -88,6 +87,7 @@ def test_every_page_is_drawn_without_an_error_or_a_request_outside_and_new_figur
         expect(visitor.locator("[data-testid=stVegaLiteChart] svg").first).to_be_visible()
         expect(visitor.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
         expect(visitor.get_by_test_id("stException")).to_have_count(0)
+        expect(visitor.get_by_role("dialog")).to_have_count(0)
 
     # The other way to a file, which would write a formula as it is, is not offered.
     visitor.goto("/shopstream-products?q=sku 7")
