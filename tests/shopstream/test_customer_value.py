@@ -15,7 +15,7 @@ from shopstream_assets.domains.shopstream.customer_value import first_order, rep
 from shopstream_assets.domains.shopstream.customer_value.asset import judged
 from shopstream_assets.domains.shopstream.customer_value.backtest import Backtest, Compared, backtest
 from shopstream_assets.domains.shopstream.customer_value.history import Buyers, Shop, segments
-from shopstream_assets.domains.shopstream.customer_value.market import Calendar
+from shopstream_assets.domains.shopstream.customer_value.market import Calendar, Pace
 from shopstream_assets.domains.shopstream.customer_value.model import CustomerValue, _money_interval
 from shopstream_assets.domains.shopstream.customer_value.repeats import Repeats
 
@@ -86,19 +86,26 @@ def test_the_probability_to_be_a_customer_falls_with_the_time_since_the_last_ord
     assert (np.diff(known(calendar).expected(buyers, 365)) < 0).all()
 
 
-def test_the_way_to_the_first_order_is_recovered_and_nobody_waits_for_what_never_comes() -> None:
+@pytest.mark.parametrize("coefficients", [np.zeros(5), TRUTH[5:], 4 * TRUTH[5:]], ids=["even", "season", "strong"])
+def test_the_way_to_the_first_order_is_recovered_and_nobody_waits_for_what_never_comes(
+    coefficients: np.ndarray,
+) -> None:
     rng = np.random.default_rng(3)
     n, until = 6_000, 18_700.0
+    pace = Pace(Calendar(18_000.0, until), coefficients)
     truth = first_order.FirstOrder(first_day=0.25, never=0.4, shape=1.5, scale=12.0)
     signed_up = 18_000 + rng.random(n) * 700
     wait = 1 + rng.exponential(size=n) / (rng.gamma(truth.shape, size=n) / truth.scale)
     wait = np.where(rng.random(n) < truth.never, np.inf, wait)
     wait = np.where(rng.random(n) < truth.first_day, rng.random(n), wait)
-    came = signed_up + wait < until
+    came = pace.until(signed_up) + wait < pace.until(np.array(until))
+    # At the pace of one waits are as drawn; the table by the day is inverted.
+    grid = np.arange(18_000.0, until + 1)
+    ordered = np.interp(pace.until(signed_up) + np.where(came, wait, 0.0), pace.until(grid), grid)[came]
     ids, ten = np.arange(n), np.full(int(came.sum()), 10.0)
-    shop = Shop.of((ids, signed_up), (ids[came], (signed_up + wait)[came], ten, ten), until)
+    shop = Shop.of((ids, signed_up), (ids[came], ordered, ten, ten), until)
 
-    found = first_order.fit(shop)
+    found = first_order.fit(shop, pace)
 
     assert found.first_day == pytest.approx(truth.first_day, abs=0.025)
     ages = np.array([0.0, 0.5, 2.0, 10.0, 60.0, 300.0])

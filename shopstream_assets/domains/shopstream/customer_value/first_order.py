@@ -7,7 +7,7 @@ Time Models", Journal of Econometrics 40(1), 1989. Of those who signed up t days
 
     (1 - first day) (never + (1 - never) (scale / (scale + t - 1))^shape)
 
-have not ordered.
+have not ordered. Days are those of the shop's pace (`market.Pace`): who waits is in less of a hurry in August, too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from scipy import optimize, special
 
 from shopstream_assets.domains.shopstream.customer_value.history import Shop
+from shopstream_assets.domains.shopstream.customer_value.market import Pace
 
 NAMES = ("first_day", "never", "wait_shape", "wait_scale")
 # Before anything is known: half of those who do not order at once never do, the others within a month or so.
@@ -27,7 +28,7 @@ _SPREAD = np.array([2.0, 2.0, 2.0])
 
 @dataclass(frozen=True)
 class FirstOrder:
-    """A fitted model: shares, and the shape and the scale (days) of the wait."""
+    """A fitted model: shares, and the shape and the scale (days at the pace of one) of the wait."""
 
     first_day: float
     never: float
@@ -40,7 +41,7 @@ class FirstOrder:
         return dict(zip(NAMES, (self.first_day, self.never, self.shape, self.scale), strict=True))
 
     def waiting(self, age: np.ndarray) -> np.ndarray:
-        """The share of those who signed up `age` days ago that has not ordered."""
+        """The share of those who signed up `age` days ago (at the pace of one) that has not ordered."""
         later = self.never + (1 - self.never) * (self.scale / (self.scale + np.maximum(age - 1, 0))) ** self.shape
         return (1 - self.first_day * np.clip(age, 0, 1)) * later
 
@@ -49,18 +50,22 @@ class FirstOrder:
         return 1 - (1 - self.first_day) * self.never / self.waiting(age)
 
 
-def waits(shop: Shop) -> tuple[np.ndarray, np.ndarray]:
-    """Days from sign-up to the first order, or until now; and whether it came. Of customers who signed up before it."""
+def waits(shop: Shop, pace: Pace) -> tuple[np.ndarray, np.ndarray]:
+    """Days, at the pace of one, from sign-up to the first order, or until now; and whether it came.
+
+    Of customers who signed up before it.
+    """
     first = shop.first_order
     # False where the sign-up is unknown, too.
     signed_up_first = shop.signed_up < np.minimum(first, shop.until)
     ordered = np.isfinite(first)[signed_up_first]
-    return np.minimum(first, shop.until)[signed_up_first] - shop.signed_up[signed_up_first], ordered
+    waited = pace.until(np.minimum(first, shop.until)) - pace.until(shop.signed_up)
+    return waited[signed_up_first], ordered
 
 
-def fit(shop: Shop) -> FirstOrder:
+def fit(shop: Shop, pace: Pace) -> FirstOrder:
     """The most likely parameters, given a weak prior."""
-    days, ordered = waits(shop)
+    days, ordered = waits(shop, pace)
     day_over = (days >= 1) | ordered
     at_once = int((ordered & (days < 1)).sum())
     # One customer of each kind as a prior.

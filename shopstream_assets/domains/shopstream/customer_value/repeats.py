@@ -77,6 +77,10 @@ class Repeats:
         core = zip(NAMES, np.exp(self.parameters[:_CORE]), strict=True)
         return {**dict(core), **dict(zip(self.calendar.names, self.parameters[_CORE:], strict=True))}
 
+    def pace(self, days_ahead: float) -> Pace:
+        """The shop's pace, until so many days from now."""
+        return Pace(self.calendar, self.parameters[_CORE:], days_ahead)
+
     def alive(self, buyers: Buyers) -> np.ndarray:
         """Probability that each buyer is still a customer now."""
         return np.concatenate([_alive(self.parameters, self.calendar, part) for part in _parts(buyers)] or [_NOBODY])
@@ -93,7 +97,7 @@ class Repeats:
 
     def counted(self, buyers: Buyers, days: float) -> Counted:
         """The purchases of each buyer within `days` from now, with their distribution."""
-        pace = Pace(self.calendar, self.parameters[_CORE:], days)
+        pace = self.pace(days)
         found = []
         for part in _parts(buyers):
             weights, exposures = _deaths(self.parameters, pace, part.age, self.calendar.now, days)
@@ -107,7 +111,7 @@ class Repeats:
 
         `chances` (n, m): that they do so then. Moments are later than now.
         """
-        pace = Pace(self.calendar, self.parameters[_CORE:], end - self.calendar.now)
+        pace = self.pace(end - self.calendar.now)
         lives = [_deaths(self.parameters, pace, np.zeros(1), moment, end - moment) for moment in first]
         exposures = np.concatenate([exposure for _, exposure in lives])
         r, alpha, *_, wait_weight = np.exp(self.parameters[:_CORE])
