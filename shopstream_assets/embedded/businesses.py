@@ -30,8 +30,9 @@ class Business:
     start_date: str
     scale: str
     seed: str
-    # Last, for a stack that was made before there was one remembers none.
+    # Last, for a stack that was made before there were any remembers none.
     reporting_time_zone: str = "UTC"
+    growth: str = "1"
 
     @classmethod
     def of(cls, domain: Domain) -> Business:
@@ -68,6 +69,7 @@ class Business:
             f"{self.prefix}_START_DATE": self.start_date,
             f"{self.prefix}_REPORTING_TIME_ZONE": self.reporting_time_zone,
             f"{self.prefix}_SCALE": self.scale,
+            f"{self.prefix}_GROWTH": self.growth,
             f"{self.prefix}_SEED": self.seed,
             f"{self.prefix}_POSTGRES_DSN": f"postgresql://{server}/{self.source_database}",
             f"{self.prefix}_POSTGRES_SCHEMA": "public",
@@ -96,5 +98,6 @@ CHOICES: list[tuple[str, Callable[[str], bool], str]] = [
     ("start_date", _is_date, "a day, YYYY-MM-DD, not in the future (UTC)"),
     ("reporting_time_zone", is_time_zone, "a time zone, as UTC or Europe/Berlin"),
     ("scale", _is_positive, "a number above zero"),
+    ("growth", _is_positive, "a number above zero"),
     ("seed", lambda value: bool(re.fullmatch(r"\d+", value)), "a whole number, 0 or more"),
 ]

@@ -56,9 +56,9 @@ def up(root: Path | None = None, say: Say = _silent) -> Mapping[str, str]:
     """Start what does not run, wait until everything is healthy, and return the environment variables.
 
     The same variables are in `.shopstream/env`, and `.env` points there unless the user keeps one. Each domain that is
-    installed has a source database, a bucket and a warehouse database of its own; its SCALE, SEED, START_DATE,
-    REPORTING_TIME_ZONE and SOURCE_MODE (as SHOPSTREAM_SCALE) are taken from os.environ where set, and remembered. `say`
-    receives what a user may want to read meanwhile. Raises StackError.
+    installed has a source database, a bucket and a warehouse database of its own; its SCALE, SEED, GROWTH,
+    START_DATE, REPORTING_TIME_ZONE and SOURCE_MODE (as SHOPSTREAM_SCALE) are taken from os.environ where set, and
+    remembered. `say` receives what a user may want to read meanwhile. Raises StackError.
     """
     home = state.home(root)
     limits.raise_open_files()

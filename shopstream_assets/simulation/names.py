@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -17,22 +18,23 @@ LOCALES = ("fr_FR", "en_US", "de_DE", "es_ES", "it_IT")
 NAMES_PER_LOCALE = 800
 COMPANIES_PER_LOCALE = 100
 
-# (country, share of customers, locale of the names used there)
+# (country, share of customers, time zone of most of them, locale of the names used there)
 COUNTRIES = (
-    ("FR", 0.32, "fr_FR"),
-    ("DE", 0.17, "de_DE"),
-    ("US", 0.14, "en_US"),
-    ("ES", 0.11, "es_ES"),
-    ("GB", 0.09, "en_US"),
-    ("IT", 0.06, "it_IT"),
-    ("BE", 0.05, "fr_FR"),
-    ("CH", 0.03, "de_DE"),
-    ("AT", 0.02, "de_DE"),
-    ("CA", 0.01, "en_US"),
+    ("FR", 0.32, "Europe/Paris", "fr_FR"),
+    ("DE", 0.17, "Europe/Berlin", "de_DE"),
+    ("US", 0.14, "America/Chicago", "en_US"),
+    ("ES", 0.11, "Europe/Madrid", "es_ES"),
+    ("GB", 0.09, "Europe/London", "en_US"),
+    ("IT", 0.06, "Europe/Rome", "it_IT"),
+    ("BE", 0.05, "Europe/Brussels", "fr_FR"),
+    ("CH", 0.03, "Europe/Zurich", "de_DE"),
+    ("AT", 0.02, "Europe/Vienna", "de_DE"),
+    ("CA", 0.01, "America/Toronto", "en_US"),
 )
-COUNTRY_CODES = tuple(country for country, _, _ in COUNTRIES)
-COUNTRY_SHARES = tuple(share for _, share, _ in COUNTRIES)
-LOCALE_OF_COUNTRY = np.array([LOCALES.index(locale) for _, _, locale in COUNTRIES])
+COUNTRY_CODES = tuple(country for country, *_ in COUNTRIES)
+COUNTRY_SHARES = tuple(share for _, share, *_ in COUNTRIES)
+COUNTRY_ZONES = tuple(ZoneInfo(zone) for _, _, zone, _ in COUNTRIES)
+LOCALE_OF_COUNTRY = np.array([LOCALES.index(locale) for *_, locale in COUNTRIES])
 
 # Reserved for documentation by RFC 2606: mail to them reaches nobody.
 MAIL_DOMAINS = ("example.com", "example.org", "example.net")

@@ -1,4 +1,4 @@
-"""A source that never existed, as a pure function of its first day, a seed and a scale."""
+"""A source that never existed, as a pure function of its first day, a seed, a scale and its growth."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ class SimulatedSource:
     # Changed rows a day at scale 1, a good third above the mean, for the size of a batch.
     busy_rows_per_day: ClassVar[Mapping[str, int]] = {}
 
-    def __init__(self, start_date: dt.date, seed: int = 42, scale: float = 1.0) -> None:
+    def __init__(self, start_date: dt.date, seed: int = 42, scale: float = 1.0, growth: float = 1.0) -> None:
         if isinstance(start_date, dt.datetime) or not isinstance(start_date, dt.date):
             raise TypeError(f"start_date must be a datetime.date, not {start_date!r}")
         if seed < 0:
             raise ValueError(f"seed must be 0 or more, not {seed}")
         if not 0 < scale < float("inf"):
             raise ValueError(f"scale must be a positive number, not {scale}")
-        self.world = World(start_date, seed, float(scale))
+        if not 0 < growth < float("inf"):
+            raise ValueError(f"growth must be a positive number, not {growth}")
+        self.world = World(start_date, seed, float(scale), float(growth))
         self._changes = {declared.name: (declared, changes) for declared, changes in self.tables().items()}
 
     def tables(self) -> Mapping[SourceTable, Changes]:

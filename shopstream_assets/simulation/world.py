@@ -10,6 +10,8 @@ import datetime as dt
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -32,10 +34,11 @@ LAST_SIGNUP = 23 * HOUR
 LAST_SESSION = 23 * HOUR + 25 * MINUTE
 CLOSING = 23 * HOUR + 50 * MINUTE
 
-# Share of a day's activity by hour (UTC): a night trough, a lunch shoulder, an evening peak.
+# Share of a day's activity by the hour on a shopper's clocks: a night trough, a lunch shoulder, an evening peak.
 _HOURLY = (12, 8, 5, 4, 4, 7, 15, 28, 42, 52, 57, 58, 60, 56, 52, 52, 54, 60, 70, 80, 82, 70, 46, 24)
 _HOURLY_EDGES = np.arange(25) * float(HOUR)
-_HOURLY_SHARE = np.concatenate(([0.0], np.cumsum(_HOURLY) / sum(_HOURLY)))
+# The share of it before each hour of UTC, where clocks are 0, 1, 2 … 23 hours ahead.
+_BEFORE_HOUR = tuple(np.concatenate(([0.0], np.cumsum(np.roll(_HOURLY, -ahead)) / sum(_HOURLY))) for ahead in range(24))
 
 # Monday first. Shoppers come back on Sunday evening and Monday; salespeople do not work at weekends.
 SHOP_WEEK = (1.08, 1.03, 1.00, 0.97, 0.92, 0.93, 1.07)
@@ -54,11 +57,15 @@ def season(day_of_year: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class World:
-    """The three values that decide everything: when the store opened, the seed, and how large it is."""
+    """The values that decide everything: when the store opened, the seed, how large it is and becomes.
+
+    `growth`: how many times as much comes anew (users, visits) a year later.
+    """
 
     start_date: dt.date
     seed: int
     scale: float
+    growth: float = 1.0
 
     def rng(self, what: str, day: int = 0) -> np.random.Generator:
         """The stream of chance of one kind of row on one day.
@@ -80,6 +87,10 @@ class World:
         """The first microsecond of `day`."""
         return (self.date_of(day) - dt.date(1970, 1, 1)).days * DAY
 
+    def grown(self, days: int) -> np.ndarray:
+        """How much larger than at the start the world is on each of its first `days` days."""
+        return self.growth ** (np.arange(days) / 365)
+
     def ids(self, day: int, count: int) -> np.ndarray:
         """Identifiers of the `count` rows created on `day`: YYYYMMDD followed by a 7-digit sequence from 1.
 
@@ -96,22 +107,34 @@ class World:
 class Volume:
     """How many rows of one kind appear on each day.
 
-    Expected volume is week x year x day-to-day noise (log-normal, sigma 8 %), normalised so that the first 90 days hold
-    exactly `per_90_days` rows whatever the start date; later windows follow the season. Counts are differences of the
-    rounded running total rather than Poisson draws, whose spread (3 % of 1,000 users) would move the totals.
+    Expected volume is week x year x day-to-day noise (log-normal, sigma 8 %) x what it is `moved_by` (a weight for each
+    of so many first days; the world's growth where nothing is given), normalised so that the first 90 days hold exactly
+    `per_90_days` rows whatever the start date; later windows follow. Counts are differences of the rounded running
+    total rather than Poisson draws, whose spread (3 % of 1,000 users) would move the totals.
     """
 
-    def __init__(self, world: World, what: str, per_90_days: float, week: Sequence[float] = SHOP_WEEK) -> None:
+    # More days are reckoned than are asked for, so that playing day after day does not begin anew each time.
+    _BLOCK = 32
+
+    def __init__(
+        self,
+        world: World,
+        what: str,
+        per_90_days: float,
+        week: Sequence[float] = SHOP_WEEK,
+        moved_by: Callable[[int], np.ndarray] | None = None,
+    ) -> None:
         self._world = world
         self._what = what
         self._per_90_days = per_90_days
         self._week = np.array(week)
+        self._moved_by = moved_by or world.grown
         self._counts = np.zeros(0, dtype=np.int64)
 
     def on(self, day: int) -> int:
         """Rows created on `day`."""
         if day >= len(self._counts):
-            self._counts = self._first(max(2 * day, 4 * REFERENCE_DAYS))
+            self._counts = self._first(max((day // self._BLOCK + 1) * self._BLOCK, REFERENCE_DAYS))
         return int(self._counts[day])
 
     def _first(self, days: int) -> np.ndarray:
@@ -120,16 +143,44 @@ class Volume:
         dates = np.datetime64(self._world.start_date, "D") + np.arange(days)
         weekday = (dates.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
         day_of_year = (dates - dates.astype("datetime64[Y]")).astype(np.int64) + 1
-        weight = self._week[weekday] * season(day_of_year) * noise
+        weight = self._week[weekday] * season(day_of_year) * noise * self._moved_by(days)
         total = self._per_90_days * np.cumsum(weight) / weight[:REFERENCE_DAYS].sum()
         return np.diff(np.floor(total + 0.5), prepend=0).astype(np.int64)
 
 
-def clock(rng: np.random.Generator, count: int, opening: int = OPENING, closing: int = CLOSING) -> np.ndarray:
-    """Times of day between two moments, in microseconds after midnight, following the hours of an online shop."""
-    low, high = np.interp((opening, closing), _HOURLY_EDGES, _HOURLY_SHARE)
-    drawn = np.interp(low + (high - low) * rng.random(count), _HOURLY_SHARE, _HOURLY_EDGES)
+def clock(
+    rng: np.random.Generator,
+    count: int,
+    opening: int = OPENING,
+    closing: int = CLOSING,
+    ahead: np.ndarray | None = None,
+) -> np.ndarray:
+    """Times of day between two moments, in microseconds after midnight UTC, following the hours of an online shop.
+
+    Its hours are those on each row's own clocks, which are so far `ahead` of UTC (microseconds; None: they show UTC).
+    """
+    chance, drawn = rng.random(count), np.empty(count)
+    hours = np.zeros(count, dtype=np.int64) if ahead is None else ahead // HOUR % 24
+    for hour in np.unique(hours):
+        rows, before = hours == hour, _BEFORE_HOUR[hour]
+        low, high = np.interp((opening, closing), _HOURLY_EDGES, before)
+        drawn[rows] = np.interp(low + (high - low) * chance[rows], before, _HOURLY_EDGES)
     return np.clip(drawn.astype(np.int64), opening, closing)
+
+
+@lru_cache(maxsize=4096)
+def offsets(zones: tuple[ZoneInfo, ...], date: dt.date) -> np.ndarray:
+    """How far the clocks of each zone are ahead of UTC on the evening of a day, in microseconds."""
+    evening = dt.datetime.combine(date, dt.time(20))
+    ahead = [evening.replace(tzinfo=zone).utcoffset() or dt.timedelta() for zone in zones]
+    return np.array([int(offset.total_seconds()) * SECOND for offset in ahead])
+
+
+def choose_by(rng: np.random.Generator, shares: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """An index for each row, drawn in proportion to the shares of what the row is `of`: a row of `shares`."""
+    bounds = np.cumsum(shares, axis=1)
+    drawn = rng.random(len(of)) * bounds[of, -1]
+    return (drawn[:, None] >= bounds[of, :-1]).sum(axis=1)
 
 
 def choose(rng: np.random.Generator, shares: Sequence[float] | np.ndarray, count: int) -> np.ndarray:

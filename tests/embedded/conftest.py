@@ -9,7 +9,9 @@ import pytest
 
 from shopstream_assets.embedded import stack
 
-CHOSEN_BY_USERS = ("SHOPSTREAM_SCALE", "SHOPSTREAM_SEED", "SHOPSTREAM_START_DATE", "SHOPSTREAM_SOURCE_MODE")
+CHOSEN_BY_USERS = tuple(
+    f"SHOPSTREAM_{name}" for name in ("SCALE", "SEED", "GROWTH", "START_DATE", "SOURCE_MODE", "REPORTING_TIME_ZONE")
+)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -338,6 +339,17 @@ def test_few_products_and_few_customers_make_most_of_the_sales() -> None:
     assert 0.5 < by_customer.head(200).sum() / len(orders) < 0.8
 
 
+def test_most_first_orders_come_hours_to_weeks_after_signing_up() -> None:
+    users: Any = frames(5.0)["users"].set_index("id")
+    orders: Any = frames(5.0)["orders"]
+    first = orders.groupby("user_id")["created_at"].min()
+    waited = (first - users["created_at"].reindex(first.index)) / pd.Timedelta(hours=1)
+    assert waited.min() > 0
+    assert waited.quantile(0.25) > 2
+    assert 8 < waited.median() < 72
+    assert waited.quantile(0.9) > 7 * 24
+
+
 def test_customers_buy_less_as_they_age() -> None:
     rows = frames(5.0)
     users = rows["users"].set_index("id")["created_at"]
@@ -367,12 +379,104 @@ def test_orders_follow_the_season_and_the_week() -> None:
     assert by_weekday[0] > by_weekday[4]
 
 
+@functools.cache
+def year(growth: float = 1.0) -> dict[str, Any]:
+    """A year of four times the reference volume."""
+    simulator = Simulator(START, scale=4.0, growth=growth)
+    names = ("users", "products", "orders", "order_items")
+    rows: dict[str, Any] = {name: simulator.changes(name, day(0), day(366)).to_pandas() for name in names}
+    categories = rows["products"].set_index("id")["category"]
+    rows["order_items"]["category"] = rows["order_items"]["product_id"].map(categories)
+    return rows
+
+
+def per_day(rows: Any, first: int, last: int) -> float:
+    created = rows["created_at"]
+    return float(created.between(*(pd.Timestamp(day(n), tz="UTC") for n in (first, last))).sum()) / (last - first)
+
+
+def test_orders_follow_the_customers_and_no_single_day_brings_most_of_them() -> None:
+    orders, users = year()["orders"], year()["users"]
+    assert per_day(orders, 0, 3) < 0.6 * per_day(orders, 60, 90)
+    assert per_day(users, 0, 1) < 6 * per_day(users, 60, 90)
+    assert per_day(users, 0, 7) > per_day(users, 7, 14) > per_day(users, 30, 60)
+
+
+def test_growth_brings_so_many_times_the_customers_a_year_later_and_their_orders() -> None:
+    same, grown = year(), year(growth=3.0)
+    assert len(grown["users"]) == pytest.approx(1.5 * len(same["users"]), rel=0.15)
+    more = [per_day(grown[name], 340, 366) / per_day(same[name], 340, 366) for name in ("users", "orders")]
+    assert more[0] == pytest.approx(3.0 / 1.13, rel=0.1)  # the first 90 days hold the same, of 1.13 as many a day
+    assert 1.3 < more[1] < more[0]
+
+
+def test_each_category_has_its_season() -> None:
+    sold = year()["order_items"]
+    share: Any = pd.crosstab(sold["created_at"].dt.month, sold["category"], normalize="index")
+    assert share.loc[12, "Toys"] > 1.7 * share.loc[7, "Toys"]
+    assert share.loc[5, "Garden"] > 1.7 * share.loc[10, "Garden"]
+    assert share.loc[1, "Sports"] > 1.2 * share.loc[5, "Sports"]
+    november = sold[sold["created_at"].dt.date.between(dt.date(2024, 11, 24), dt.date(2024, 11, 30))]
+    assert (november["category"] == "Electronics").mean() > 1.4 * share.loc[5, "Electronics"]
+
+
+def test_refunds_differ_by_category_and_stay_the_same_in_the_whole() -> None:
+    orders = year()["orders"].set_index("id")
+    lines = year()["order_items"]
+    refunded = (orders["status"] == "refunded").reindex(lines["order_id"]).to_numpy()
+    by_category: Any = pd.Series(refunded).groupby(lines["category"].to_numpy()).mean()
+    assert by_category.idxmax() == "Fashion"
+    assert by_category["Fashion"] > 1.8 * by_category["Grocery"]
+    assert 0.03 < (orders["status"] == "refunded").mean() < 0.04
+
+
+def test_a_basket_holds_more_of_one_category_than_chance_would() -> None:
+    lines = year()["order_items"]
+    two = lines.groupby("order_id")["category"].agg(["first", "nunique", "size"]).query("size == 2")
+    by_chance = (lines["category"].value_counts(normalize=True) ** 2).sum()
+    assert (two["nunique"] == 1).mean() > by_chance + 0.25
+
+
+def test_promotions_bring_discounts_on_their_days() -> None:
+    orders = year()["orders"]
+    dates, discounted = orders["created_at"].dt.date, orders["discount_amount"] > 0
+    for first, last in ((dt.date(2024, 1, 8), dt.date(2024, 1, 17)), (dt.date(2024, 11, 25), dt.date(2024, 12, 2))):
+        assert discounted[dates.between(first, last)].mean() == pytest.approx(0.55, abs=0.03)
+    assert discounted[dates.between(dt.date(2024, 3, 1), dt.date(2024, 5, 31))].mean() == pytest.approx(0.16, abs=0.01)
+
+
+def test_people_pay_as_their_country_does() -> None:
+    orders = year()["orders"]
+    paid: Any = pd.crosstab(orders["shipping_country"], orders["payment_method"], normalize="index")
+    assert paid.loc["DE", "invoice"] > 0.15 > 0.05 > paid.loc["FR", "invoice"]
+    assert paid.loc["FR", "card"] > 0.55 > 0.3 > paid.loc["DE", "card"]
+    assert paid.loc["BE", "bank_transfer"] > 5 * paid.loc["ES", "bank_transfer"]
+
+
+def test_people_shop_by_their_own_clocks() -> None:
+    users, orders = year()["users"].set_index("id")["country"], year()["orders"]
+    for country, zone in (("FR", "Europe/Paris"), ("US", "America/Chicago")):
+        of_country = orders[(users.reindex(orders["user_id"]) == country).to_numpy()]
+        hours = of_country["created_at"].dt.tz_convert(zone).dt.hour.value_counts(normalize=True)
+        assert hours[[2, 3, 4]].sum() < 0.03
+        assert hours[[18, 19, 20]].sum() > 0.17
+
+
+def test_a_day_of_outage_comes_in_every_quarter_of_a_year() -> None:
+    daily = year()["orders"].groupby(year()["orders"]["created_at"].dt.date).size()
+    usual = daily.rolling(15, center=True, min_periods=8).median()
+    out = [date for date, share in (daily / usual).items() if share < 0.5]
+    assert len([date for date in out if date > day(10)]) in (3, 4)
+
+
 def test_a_table_the_store_does_not_have_is_named_in_the_error() -> None:
     with pytest.raises(KeyError, match=r"invoices.*orders"):
         Simulator(START).changes("invoices", day(0), day(1))
 
 
-@pytest.mark.parametrize(("seed", "scale"), [(-1, 1.0), (1, 0.0), (1, float("nan"))])
-def test_impossible_settings_are_refused(seed: int, scale: float) -> None:
+@pytest.mark.parametrize(
+    ("seed", "scale", "growth"), [(-1, 1.0, 1.0), (1, 0.0, 1.0), (1, float("nan"), 1.0), (1, 1.0, 0.0)]
+)
+def test_impossible_settings_are_refused(seed: int, scale: float, growth: float) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Simulator(START, seed, scale)
+        Simulator(START, seed, scale, growth)

@@ -185,6 +185,7 @@ def settings_of(domain: Domain, environment: Environment) -> list[_Setting]:
         _Setting(domain.variable("REPORTING_TIME_ZONE"), False, _zone, default="UTC"),
         _Setting(domain.variable("SCALE"), False, _positive, default="1"),
         _Setting(domain.variable("SEED"), False, _whole, default="42"),
+        _Setting(domain.variable("GROWTH"), False, _positive, default="1"),
         _Setting(domain.variable("REPAIR_ATTEMPTS"), False, _whole, default="2"),
         _Setting(domain.variable("POSTGRES_DSN"), True, _source_dsn),
         _Setting(domain.variable("POSTGRES_SCHEMA"), True, _anything),

@@ -14,7 +14,7 @@ def simulator(settings: DomainSettings) -> Simulator:
     # numpy, pyarrow and pools of names: only a step that plays a day pays for them.
     from shopstream_assets.domains.shopstream import simulator as store
 
-    return store.Simulator(start_date=settings.start_date, seed=settings.seed, scale=settings.scale)
+    return store.Simulator(settings.start_date, settings.seed, settings.scale, settings.growth)
 
 
 SHOPSTREAM = Domain(

@@ -34,9 +34,9 @@ class DomainSettings(BaseModel):
 
     `source_mode`: `simulated` plays a store into Postgres, `live` only reads the user's own tables.
     `start_date`: first partition (UTC day). `reporting_time_zone`: the zone whose days are dates in facts and marts, as
-    the IANA database names it ("Europe/Berlin"); a partition is a UTC day all the same. `scale` and `seed` shape the
-    simulated store only. `repair_attempts`: how often a failed or missing day of an asset is asked for by itself before
-    it is left to people; 0: never.
+    the IANA database names it ("Europe/Berlin"); a partition is a UTC day all the same. `scale`, `seed` and
+    `growth` (how many times as much comes anew a year later) shape the simulated store only. `repair_attempts`: how
+    often a failed or missing day of an asset is asked for by itself before it is left to people; 0: never.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,5 +45,6 @@ class DomainSettings(BaseModel):
     start_date: dt.date
     reporting_time_zone: Annotated[str, AfterValidator(_known)] = "UTC"
     scale: float = Field(default=1.0, gt=0)
+    growth: float = Field(default=1.0, gt=0)
     seed: int = Field(default=42, ge=0)
     repair_attempts: int = Field(default=2, ge=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -28,25 +30,55 @@ PRODUCTS_PER_90_DAYS = 400
 # The catalogue a store opens with; the rest of the reference volume is added over the 90 days.
 OPENING_SHARE = 0.95
 
-# (category, SKU prefix, share of products, median price in EUR, nouns). Prices are log-normal around the median.
+
+@dataclass(frozen=True)
+class Category:
+    """What is sold alike: prices are log-normal around the median (EUR), and people buy more of it in its season.
+
+    `refunds`: how often a line of it leads to a refund, as a multiple of the store's mean. `season`: the day of the
+    year around which it is wanted most, the days to either side at which that fades (the standard deviation of a bell),
+    and how much more of it is wanted at the peak.
+    """
+
+    name: str
+    prefix: str
+    share: float
+    median_price: int
+    refunds: float
+    season: tuple[int, int, float]
+
+
+# Days of the year.
+NEW_YEAR, SPRING, AUTUMN, BLACK_FRIDAY, CHRISTMAS = 15, 125, 270, 331, 350
 CATEGORIES = (
-    ("Electronics", "ELE", 0.14, 79, ("Headphones", "Speaker", "Charger", "Webcam", "Keyboard", "Power Bank")),
-    ("Home & Kitchen", "HOM", 0.17, 34, ("Kettle", "Pan", "Lamp", "Blender", "Storage Box", "Teapot")),
-    ("Fashion", "FAS", 0.18, 39, ("T-Shirt", "Jacket", "Jeans", "Scarf", "Sneakers", "Belt")),
-    ("Beauty", "BEA", 0.11, 19, ("Serum", "Shampoo", "Face Cream", "Perfume", "Lip Balm", "Soap")),
-    ("Sports", "SPO", 0.11, 45, ("Yoga Mat", "Backpack", "Water Bottle", "Dumbbell", "Bike Light", "Tent")),
-    ("Toys", "TOY", 0.08, 24, ("Puzzle", "Board Game", "Plush Bear", "Train Set", "Building Blocks", "Kite")),
-    ("Books", "BOO", 0.09, 15, ("Cookbook", "Novel", "Atlas", "Travel Guide", "Notebook", "Diary")),
-    ("Garden", "GAR", 0.06, 29, ("Planter", "Hose", "Pruner", "Bird Feeder", "Lantern", "Watering Can")),
-    ("Grocery", "GRO", 0.06, 9, ("Coffee", "Olive Oil", "Honey", "Chocolate", "Tea", "Pasta")),
+    Category("Electronics", "ELE", 0.14, 79, 1.3, (BLACK_FRIDAY, 8, 0.9)),
+    Category("Home & Kitchen", "HOM", 0.17, 34, 0.7, (AUTUMN, 45, 0.2)),
+    Category("Fashion", "FAS", 0.18, 39, 2.4, (AUTUMN, 25, 0.4)),
+    Category("Beauty", "BEA", 0.11, 19, 0.5, (CHRISTMAS, 14, 0.4)),
+    Category("Sports", "SPO", 0.11, 45, 0.9, (NEW_YEAR, 25, 0.6)),
+    Category("Toys", "TOY", 0.08, 24, 0.6, (CHRISTMAS, 18, 2.0)),
+    Category("Books", "BOO", 0.09, 15, 0.3, (CHRISTMAS, 20, 0.5)),
+    Category("Garden", "GAR", 0.06, 29, 0.6, (SPRING, 32, 1.8)),
+    Category("Grocery", "GRO", 0.06, 9, 0.2, (CHRISTMAS, 12, 0.3)),
 )
+NOUNS = {
+    "Electronics": ("Headphones", "Speaker", "Charger", "Webcam", "Keyboard", "Power Bank"),
+    "Home & Kitchen": ("Kettle", "Pan", "Lamp", "Blender", "Storage Box", "Teapot"),
+    "Fashion": ("T-Shirt", "Jacket", "Jeans", "Scarf", "Sneakers", "Belt"),
+    "Beauty": ("Serum", "Shampoo", "Face Cream", "Perfume", "Lip Balm", "Soap"),
+    "Sports": ("Yoga Mat", "Backpack", "Water Bottle", "Dumbbell", "Bike Light", "Tent"),
+    "Toys": ("Puzzle", "Board Game", "Plush Bear", "Train Set", "Building Blocks", "Kite"),
+    "Books": ("Cookbook", "Novel", "Atlas", "Travel Guide", "Notebook", "Diary"),
+    "Garden": ("Planter", "Hose", "Pruner", "Bird Feeder", "Lantern", "Watering Can"),
+    "Grocery": ("Coffee", "Olive Oil", "Honey", "Chocolate", "Tea", "Pasta"),
+}
 ADJECTIVES = ("Classic", "Nordic", "Compact", "Organic", "Premium", "Everyday", "Vintage", "Smart", "Light", "Bold")
 LINES = ("Alba", "Breeze", "Cedar", "Dune", "Ember", "Fjord", "Grove", "Halo", "Iris", "Juno", "Kite", "Luna")
 PRICE_SIGMA = 0.55
 
 # A product's price moves about every 150 days by some 8 %; eight moves cover more than three years.
 PRICE_MOVES = 8
-PRICE_MOVE_MEAN = 150 * DAY
+PRICE_STAYS, PRICE_MOVE_MEAN = DAY, 150 * DAY
 PRICE_MOVE_SIGMA = 0.08
 LIFE_LEAST, LIFE_MEAN = 30 * DAY, 1500 * DAY
 
@@ -79,8 +111,8 @@ class Catalogue:
             n = self._volume.on(day)
             created = midnight + np.sort(clock(rng, n))
         ids = self._world.ids(day, n)
-        category = choose_evenly(rng, [share for _, _, share, _, _ in CATEGORIES], n)
-        median = np.array([price for _, _, _, price, _ in CATEGORIES])[category]
+        category = choose_evenly(rng, [one.share for one in CATEGORIES], n)
+        median = np.array([one.median_price for one in CATEGORIES])[category]
         prices = np.empty((n, PRICE_MOVES + 1), dtype=np.int64)
         prices[:, 0] = _shelf_price(median * rng.lognormal(0, PRICE_SIGMA, n))
         cost = (prices[:, 0] * rng.uniform(0.40, 0.75, n)).astype(np.int64)
@@ -89,9 +121,8 @@ class Catalogue:
             price = np.maximum(price, _shelf_price(cost * 1.12 / 100))  # never sold at a loss
             prices[:, move + 1] = np.where(price == prices[:, move], price + 100, price)
         withdrawn = created + LIFE_LEAST + rng.exponential(LIFE_MEAN, n).astype(np.int64)
-        moves = created[:, None] + np.cumsum(
-            rng.exponential(PRICE_MOVE_MEAN, (n, PRICE_MOVES)).astype(np.int64), axis=1
-        )
+        waits = PRICE_STAYS + rng.exponential(PRICE_MOVE_MEAN, (n, PRICE_MOVES))
+        moves = created[:, None] + np.cumsum(waits.astype(np.int64), axis=1)
         name, sku = _labels(rng, category, ids)
         return {
             "id": ids,
@@ -106,13 +137,32 @@ class Catalogue:
             "popularity": np.minimum(1 + rng.pareto(POPULARITY_EXPONENT, n), POPULARITY_CUT),
         }
 
-    def sold(self, rng: np.random.Generator, day: int, size: int) -> np.ndarray:
-        """`size` products (rows of `cohorts`) in proportion to popularity, among those on sale all through `day`."""
+    def _wanted(self, day: int) -> np.ndarray:
+        """How much each product (row of `cohorts`) is wanted on `day`: 0 where it is not on sale all through it."""
         products = self.cohorts.until(day)
-        weight = products["popularity"] * (products["withdrawn"] >= self._world.midnight(day + 1))
+        wanted = products["popularity"] * _in_season(self._world.date_of(day))[products["category"]]
+        on_sale = products["withdrawn"] >= self._world.midnight(day + 1)
         if day:
-            weight[self.cohorts.count(day - 1) :] = 0  # a new product is sold from the day after its launch
-        return choose(rng, weight if weight.any() else products["popularity"], size)
+            on_sale[self.cohorts.count(day - 1) :] = False  # a new product is sold from the day after its launch
+        return wanted * on_sale if on_sale.any() else wanted
+
+    def sold(self, rng: np.random.Generator, day: int, size: int) -> np.ndarray:
+        """`size` products (rows of `cohorts`) in proportion to how much they are wanted on `day`."""
+        return choose(rng, self._wanted(day), size)
+
+    def sold_beside(self, rng: np.random.Generator, day: int, products: np.ndarray) -> np.ndarray:
+        """For each of these products, one of its category, in proportion to how much it is wanted on `day`."""
+        category = self.cohorts.until(day)["category"]
+        by_category = np.argsort(category, kind="stable")
+        bounds = np.concatenate(([0.0], np.cumsum(self._wanted(day)[by_category])))
+        first = np.searchsorted(category[by_category], np.arange(len(CATEGORIES) + 1))
+        low, high = bounds[first[category[products]]], bounds[first[category[products] + 1]]
+        drawn = np.searchsorted(bounds, low + rng.random(len(products)) * (high - low), side="right") - 1
+        return by_category[drawn]
+
+    def refunds(self, day: int, products: np.ndarray) -> np.ndarray:
+        """How often each of these products comes back, as a multiple of the store's mean."""
+        return np.array([one.refunds for one in CATEGORIES])[self.cohorts.until(day)["category"][products]]
 
     def ids(self, day: int, products: np.ndarray) -> np.ndarray:
         """Identifiers of these rows."""
@@ -140,7 +190,7 @@ class Catalogue:
                 "id": rows["id"],
                 "sku": rows["sku"],
                 "name": rows["name"],
-                "category": arrow.picked([category for category, *_ in CATEGORIES], rows["category"]),
+                "category": arrow.picked([one.name for one in CATEGORIES], rows["category"]),
                 "price": arrow.money(rows["prices"][np.arange(len(chosen)), moves]),
                 "cost": arrow.money(rows["cost"]),
                 "is_active": rows["withdrawn"] >= high,
@@ -148,6 +198,13 @@ class Catalogue:
                 "updated_at": arrow.timestamps(updated[chosen]),
             },
         )
+
+
+def _in_season(date: dt.date) -> np.ndarray:
+    """How much each category is wanted on a day, 1 out of season."""
+    peak, width, more = np.array([one.season for one in CATEGORIES]).T
+    away = np.abs(date.timetuple().tm_yday - peak)
+    return 1 + more * np.exp(-0.5 * (np.minimum(away, 365 - away) / width) ** 2)
 
 
 def _shelf_price(euros: np.ndarray) -> np.ndarray:
@@ -160,7 +217,7 @@ def _labels(rng: np.random.Generator, category: np.ndarray, ids: np.ndarray) -> 
     names, skus = [], []
     adjectives, lines = rng.integers(len(ADJECTIVES), size=len(ids)), rng.integers(len(LINES), size=len(ids))
     for code, key, adjective, line, noun in zip(category, ids, adjectives, lines, rng.random(len(ids)), strict=True):
-        _, prefix, _, _, nouns = CATEGORIES[code]
+        nouns = NOUNS[CATEGORIES[code].name]
         names.append(f"{ADJECTIVES[adjective]} {nouns[int(noun * len(nouns))]} {LINES[line]}")
-        skus.append(f"{prefix}-{str(key)[2:8]}-{str(key)[8:].lstrip('0').zfill(4)}")
+        skus.append(f"{CATEGORIES[code].prefix}-{str(key)[2:8]}-{str(key)[8:].lstrip('0').zfill(4)}")
     return np.array(names, dtype=object), np.array(skus, dtype=object)

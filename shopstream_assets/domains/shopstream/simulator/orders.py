@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from shopstream_assets.domains.shopstream.simulator.calendar import events, is_promotion
 from shopstream_assets.domains.shopstream.simulator.catalogue import Catalogue
 from shopstream_assets.domains.shopstream.simulator.people import People
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
@@ -23,23 +24,37 @@ from shopstream_assets.simulation.world import (
     Volume,
     World,
     choose,
+    choose_by,
     concatenated,
     latest,
     rows_of,
 )
 
 ORDERS_PER_90_DAYS = 10_000
-# Lines of a basket (mean 3.0) and units of a line (mean 1.2).
+# Lines of a basket (mean 3.0) and units of a line (mean 1.2). Of the further lines so many are of the first one's
+# category: people come for something.
 LINE_SHARES = (0.23, 0.24, 0.20, 0.14, 0.08, 0.06, 0.03, 0.02)
+SAME_CATEGORY = 0.35
 QUANTITY_SHARES = (0.84, 0.12, 0.04)
-DISCOUNTED = 0.20
+# Of the orders in a promotion, and of the others.
+DISCOUNTED, DISCOUNTED_IN_PROMOTION = 0.16, 0.55
 DISCOUNT_PERCENTS = np.array([5, 10, 15, 20, 30])
 FREE_SHIPPING_FROM = 80_00
 # Shipping in cents up to so many units; beyond, the last.
 SHIPPING_UNITS, SHIPPING_CENTS = np.array([2, 5]), np.array([4_90, 6_90, 9_90])
 GIFT = 0.03
 PAYMENT_METHODS = ("card", "paypal", "bank_transfer", "apple_pay", "invoice")
-PAYMENT_SHARES = (0.52, 0.24, 0.10, 0.09, 0.05)
+# Where people pay by invoice or PayPal rather than by card; the others pay as in the first line.
+PAYMENT_SHARES = (0.64, 0.20, 0.04, 0.10, 0.02)
+PAYMENT_SHARES_OF = {
+    "DE": (0.18, 0.42, 0.12, 0.06, 0.22),
+    "AT": (0.24, 0.38, 0.12, 0.06, 0.20),
+    "CH": (0.36, 0.18, 0.08, 0.10, 0.28),
+    "US": (0.66, 0.16, 0.01, 0.17, 0.00),
+    "GB": (0.60, 0.22, 0.02, 0.16, 0.00),
+    "BE": (0.38, 0.18, 0.34, 0.08, 0.02),
+}
+_PAYMENTS = np.array([PAYMENT_SHARES_OF.get(code, PAYMENT_SHARES) for code in COUNTRY_CODES])
 
 CANCELLED = 0.03
 REFUNDED = 0.037
@@ -65,7 +80,12 @@ class Orders:
         self._world = world
         self._people = people
         self._catalogue = catalogue
-        self._volume = Volume(world, "orders", ORDERS_PER_90_DAYS * world.scale)
+        self._volume = Volume(
+            world,
+            "orders",
+            ORDERS_PER_90_DAYS * world.scale,
+            moved_by=lambda days: people.demand(days) * events(world, days),
+        )
         self._kept: dict[int, DayOrders] = {}
 
     def created_on(self, day: int) -> DayOrders:
@@ -89,22 +109,27 @@ class Orders:
         starts = np.searchsorted(items["order"], np.arange(n))
         items_total = np.add.reduceat(items["quantity"] * items["price"], starts) if n else np.zeros(0, np.int64)
         units = np.add.reduceat(items["quantity"], starts) if n else np.zeros(0, np.int64)
-        percent = np.where(rng.random(n) < DISCOUNTED, rng.choice(DISCOUNT_PERCENTS, n), 0)
+        discounted = DISCOUNTED_IN_PROMOTION if is_promotion(self._world.date_of(day)) else DISCOUNTED
+        percent = np.where(rng.random(n) < discounted, rng.choice(DISCOUNT_PERCENTS, n), 0)
         discount = items_total * percent // 100
         shipping = SHIPPING_CENTS[np.searchsorted(SHIPPING_UNITS, units)]
         shipping = np.where(items_total - discount >= FREE_SHIPPING_FROM, 0, shipping)
         elsewhere = rng.integers(len(COUNTRIES), size=n)
+        home = users["country"][who]
+        # An order comes back as often as its lines do in the mean.
+        comes_back = np.add.reduceat(self._catalogue.refunds(day, items["product"]), starts) if n else np.zeros(0)
+        lines = np.diff(np.append(starts, len(items["order"])))
         orders: Columns = {
             "id": self._world.ids(day, n),
             "user": who,
             "user_id": users["id"][who],
             "created": created,
-            "moments": _life(rng, created),
+            "moments": _life(rng, created, REFUNDED * comes_back / lines),
             "discount": discount,
             "shipping": shipping,
             "total": items_total - discount + shipping,
-            "country": np.where(rng.random(n) < GIFT, elsewhere, users["country"][who]).astype(np.int8),
-            "payment": choose(rng, PAYMENT_SHARES, n).astype(np.int8),
+            "country": np.where(rng.random(n) < GIFT, elsewhere, home).astype(np.int8),
+            "payment": choose_by(rng, _PAYMENTS, home).astype(np.int8),
         }
         return DayOrders(orders, items)
 
@@ -113,6 +138,8 @@ class Orders:
         n, widest = len(created), len(LINE_SHARES)
         lines = choose(rng, LINE_SHARES, n) + 1
         products = self._catalogue.sold(rng, day, n * widest).reshape(n, widest)
+        order, line = np.nonzero(rng.random((n, widest - 1)) < SAME_CATEGORY)
+        products[order, line + 1] = self._catalogue.sold_beside(rng, day, products[order, 0])
         for _ in range(4):
             order, line = np.nonzero(_repeated(products))
             products[order, line] = self._catalogue.sold(rng, day, len(order))
@@ -187,17 +214,18 @@ def _repeated(products: np.ndarray) -> np.ndarray:
     return repeated
 
 
-def _life(rng: np.random.Generator, created: np.ndarray) -> np.ndarray:
+def _life(rng: np.random.Generator, created: np.ndarray, refunded_share: np.ndarray) -> np.ndarray:
     """When an order enters each of `STATUSES`, as a matrix of moments, `NEVER` for those it skips.
 
     Paid minutes to hours later (log-normal, median 12 min), shipped 1 to 3 days after that, delivered 2 to 7 days after
-    shipping. 3 % are cancelled, half of them for want of payment; 3.7 % are refunded 1 to 14 days after delivery, so
-    that 2 to 5 % of all orders are refunded even when the youngest are still on their way.
+    shipping. 3 % are cancelled, half of them for want of payment; each is refunded with the chance `refunded_share`, 1
+    to 14 days after delivery. In the mean that is 3.9 %, so that 2 to 5 % of all orders are refunded even when the
+    youngest are still on their way.
     """
     n = len(created)
     fate = rng.random(n)
     unpaid, called_off = fate < CANCELLED / 2, (fate >= CANCELLED / 2) & (fate < CANCELLED)
-    cancelled, refunded = unpaid | called_off, fate >= 1 - REFUNDED
+    cancelled, refunded = unpaid | called_off, fate >= 1 - refunded_share
     paid = created + np.clip(rng.lognormal(np.log(12 * MINUTE), 1.3, n), 20 * SECOND, DAY).astype(np.int64)
     shipped = paid + rng.integers(DAY, 3 * DAY, size=n)
     delivered = shipped + rng.integers(2 * DAY, 7 * DAY, size=n)

@@ -10,6 +10,7 @@ from shopstream_assets.simulation import arrow
 from shopstream_assets.simulation.names import (
     COUNTRY_CODES,
     COUNTRY_SHARES,
+    COUNTRY_ZONES,
     MAIL_DOMAINS,
     name_indices,
     pools,
@@ -28,12 +29,12 @@ from shopstream_assets.simulation.world import (
     after,
     choose,
     clock,
+    offsets,
 )
 
 USERS_PER_90_DAYS = 1_000
-# A quarter of the reference customers come on day 0 (a store opens with a waiting list): without them the first days'
-# orders would all be placed by a dozen people.
-FOUNDERS_SHARE = 0.25
+# A store is advertised when it opens: so many times as many sign up on its first day, less with each day after it.
+LAUNCH, LAUNCH_DAYS = 4.0, 12.0
 
 PLAN_SHARES = (0.62, 0.23, 0.12, 0.03)
 CHANNELS = ("organic_search", "paid_search", "social", "email", "referral", "direct", "affiliate")
@@ -48,8 +49,10 @@ FREQUENCY_SHAPE = 0.9
 FREQUENCY_CUT = 4.0
 LIFE_SHAPE = 0.9
 LIFE_SCALE_DAYS = 60
-# Many people sign up in order to buy.
-SIGNUP_DAY_BOOST = 3.0
+# Many people sign up in order to buy: so many times as often as later on their first day, less with each day after it.
+FIRST_DAYS_BOOST, FIRST_DAYS = 3.0, 2.0
+# Somebody buys even where all have left, in a tiny world of a few customers: this part of what one of them wants.
+LEAST_DEMAND = 0.1
 FREQUENCY_OF_PLAN = np.array([1.0, 1.2, 1.5, 2.0])
 FREQUENCY_OF_CHANNEL = np.array([1.0, 0.8, 0.7, 1.3, 1.4, 1.1, 0.8])
 
@@ -59,20 +62,24 @@ class People:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        founders = FOUNDERS_SHARE * USERS_PER_90_DAYS * world.scale
-        self._founders = max(1, round(founders))
-        self._volume = Volume(world, "users", USERS_PER_90_DAYS * world.scale - founders)
+        self._volume = Volume(world, "users", USERS_PER_90_DAYS * world.scale, moved_by=self._advertised)
         self.cohorts = Cohorts(self._signups)
+        self._demand: list[float] = []
+
+    def _advertised(self, days: int) -> np.ndarray:
+        return self._world.grown(days) * (1 + (LAUNCH - 1) * np.exp(-np.arange(days) / LAUNCH_DAYS))
 
     def count(self, day: int) -> int:
-        """Sign-ups of `day`."""
-        return self._volume.on(day) + (self._founders if day == 0 else 0)
+        """Sign-ups of `day`: somebody on the first, whom the first orders are placed by."""
+        return max(self._volume.on(day), int(day == 0))
 
     def _signups(self, day: int) -> Columns:
         rng = self._world.rng("users", day)
         n = self.count(day)
-        created = self._world.midnight(day) + np.sort(clock(rng, n, CATALOGUE_READY, LAST_SIGNUP))
         country = choose(rng, COUNTRY_SHARES, n)
+        times = clock(rng, n, CATALOGUE_READY, LAST_SIGNUP, offsets(COUNTRY_ZONES, self._world.date_of(day))[country])
+        by_time = np.argsort(times, kind="stable")
+        country, created = country[by_time], self._world.midnight(day) + times[by_time]
         plan = choose(rng, PLAN_SHARES, n)
         channel = choose(rng, CHANNEL_SHARES, n)
         second = _next_plan(rng, plan)
@@ -97,25 +104,37 @@ class People:
             "leaves": created + (rng.pareto(LIFE_SHAPE, n).clip(max=1e5) * LIFE_SCALE_DAYS * DAY).astype(np.int64),
         }
 
+    def _eager(self, day: int) -> np.ndarray:
+        """How often each customer (row of `cohorts`) comes on `day`, relative to the others; 0 after leaving."""
+        users = self.cohorts.until(day)
+        age = np.maximum(self._world.midnight(day) - users["created"], 0) / DAY
+        boost = 1 + (FIRST_DAYS_BOOST - 1) * np.exp(-age / FIRST_DAYS)
+        return users["frequency"] * boost * (users["leaves"] >= self._world.midnight(day))
+
+    def demand(self, days: int) -> np.ndarray:
+        """How much is wanted on each of the first `days` days: orders come from the customers who are there then."""
+        for day in range(len(self._demand), days):
+            self._demand.append(max(self._eager(day).sum(), LEAST_DEMAND))
+        return np.array(self._demand[:days])
+
     def shoppers(self, rng: np.random.Generator, day: int, count: int) -> np.ndarray:
         """`count` customers (rows of `cohorts`, with repeats) who come on `day`, each in proportion to its frequency.
 
         Customers who have left do not come, unless nobody else is there.
         """
-        users = self.cohorts.until(day)
-        weight = users["frequency"] * (users["leaves"] >= self._world.midnight(day))
-        weight[self.cohorts.count(day - 1) :] *= SIGNUP_DAY_BOOST
-        if not weight.any():
-            weight = users["frequency"]
-        return choose(rng, weight, count)
+        eager = self._eager(day)
+        return choose(rng, eager if eager.any() else self.cohorts.until(day)["frequency"], count)
 
     def visit_times(self, rng: np.random.Generator, day: int, who: np.ndarray, closing: int) -> np.ndarray:
-        """A moment of `day` for each of these customers: by the shop's hours, after sign-up for those of that day."""
-        midnight = self._world.midnight(day)
-        times = midnight + clock(rng, len(who), closing=closing)
+        """A moment of `day` for each of these customers: when people shop by the clocks of their country, and after
+        sign-up for those of that day.
+        """
+        midnight, users = self._world.midnight(day), self.cohorts.until(day)
+        ahead = offsets(COUNTRY_ZONES, self._world.date_of(day))[users["country"][who]]
+        times = midnight + clock(rng, len(who), closing=closing, ahead=ahead)
         today = who >= self.cohorts.count(day - 1)
         # At least two minutes of room for the session between sign-up and order.
-        earliest = self.cohorts.until(day)["created"][who[today]] + 2 * MINUTE
+        earliest = users["created"][who[today]] + 2 * MINUTE
         times[today] = earliest + (rng.random(len(earliest)) * (midnight + closing - earliest)).astype(np.int64)
         return times
 

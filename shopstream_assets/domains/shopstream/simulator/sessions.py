@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from shopstream_assets.domains.shopstream.simulator.calendar import events
 from shopstream_assets.domains.shopstream.simulator.catalogue import CATEGORIES, Catalogue
 from shopstream_assets.domains.shopstream.simulator.orders import Orders
 from shopstream_assets.domains.shopstream.simulator.people import CHANNEL_SHARES, USERS_PER_90_DAYS, People
 from shopstream_assets.domains.shopstream.tables import EVENTS
 from shopstream_assets.simulation import arrow
+from shopstream_assets.simulation.names import COUNTRY_SHARES, COUNTRY_ZONES
 from shopstream_assets.simulation.world import (
     CATALOGUE_READY,
     DAY,
@@ -26,6 +28,7 @@ from shopstream_assets.simulation.world import (
     choose_evenly,
     clock,
     concatenated,
+    offsets,
 )
 
 EVENTS_PER_90_DAYS = 20_000
@@ -65,7 +68,7 @@ ANONYMOUS = 0.5 * SESSIONS_PER_90_DAYS / (SESSIONS_PER_90_DAYS * (1 - _SHARES[_B
 DEVICES, DEVICE_SHARES = ("mobile", "desktop", "tablet"), (0.58, 0.36, 0.06)
 # In the order of the acquisition channels: a customer's first session comes from the channel that won the customer.
 REFERRERS = ("google.com", "ads.google.com", "instagram.com", "newsletter", "friend", "direct", "partner-blog")
-PLACES = ("/", "/search", "/sale", *(f"/category/{name.lower().split()[0]}" for name, *_ in CATEGORIES))
+PLACES = ("/", "/search", "/sale", *(f"/category/{one.name.lower().split()[0]}" for one in CATEGORIES))
 PATHS = (*PLACES, "/products/", "/signup", "/checkout", "/checkout/thanks")
 _CONTEXTS = [f'{{"device": "{d}", "referrer": "{r}", "page": "' for d in DEVICES for r in REFERRERS]
 
@@ -84,7 +87,7 @@ class Sessions:
         self._catalogue = catalogue
         self._orders = orders
         visits = (SESSIONS_PER_90_DAYS - USERS_PER_90_DAYS) * world.scale
-        self._volume = Volume(world, "sessions", visits)
+        self._volume = Volume(world, "sessions", visits, moved_by=lambda days: world.grown(days) * events(world, days))
 
     def changes(self, first: int, last: int) -> pa.Table:
         """Events that occurred on days `first` to `last` excluded."""
@@ -145,7 +148,8 @@ class Sessions:
         )
         anonymous = np.zeros(n, dtype=bool)
         anonymous[len(buyers) : len(buyers) + others] = rng.random(others) < ANONYMOUS
-        start = midnight + clock(rng, n, closing=LAST_SESSION)
+        from_where = offsets(COUNTRY_ZONES, self._world.date_of(day))[choose(rng, COUNTRY_SHARES, n)]
+        start = midnight + clock(rng, n, closing=LAST_SESSION, ahead=from_where)
         recognised = np.flatnonzero(~anonymous)
         start[recognised] = self._people.visit_times(rng, day, who[recognised], LAST_SESSION)
         start[n - signups :] = users["created"][known:]

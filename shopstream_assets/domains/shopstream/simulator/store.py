@@ -19,8 +19,9 @@ class Simulator(SimulatedSource):
     """A store that opened on `start_date`.
 
     At scale 1 its first 90 days hold 1,000 users, 400 products, 10,000 orders, about 30,000 order lines, 20,000 web
-    events and 500 CRM contacts; volumes grow in proportion to `scale`, products with its square root. Longer windows
-    follow the week and the season. Kept are all users, products and contacts so far, and the orders of 50 days.
+    events and 500 CRM contacts; volumes grow in proportion to `scale`, products with its square root. Later days follow
+    the customers there are, the week, the season and the world's growth. Kept are all users, products and contacts so
+    far, and the orders of 50 days.
     """
 
     busy_rows_per_day: ClassVar[Mapping[str, int]] = {

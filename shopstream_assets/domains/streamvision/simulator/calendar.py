@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
-from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from shopstream_assets.simulation.names import LOCALES
-from shopstream_assets.simulation.world import HOUR, MINUTE, World
+from shopstream_assets.simulation.world import HOUR, MINUTE, World, offsets
 
 REFERENCE_DAYS = 365
 # The catalogue, then the first users, are there before anyone can watch.
@@ -52,8 +50,9 @@ JOINING_WEEK = (0.94, 0.92, 0.95, 1.02, 1.12, 1.08, 0.97)
 class Volume:
     """How many rows of one kind appear on each day.
 
-    Expected volume is week x season x day-to-day noise (log-normal, sigma 6 %), normalised so that the first 365 days
-    hold exactly `per_year` rows whatever the start date. Counts are differences of the rounded running total.
+    Expected volume is week x season x the world's growth x day-to-day noise (log-normal, sigma 6 %), normalised so that
+    the first 365 days hold exactly `per_year` rows whatever the start date. Counts are differences of the rounded
+    running total.
     """
 
     def __init__(self, world: World, what: str, per_year: float, week: Sequence[float] = VIEWING_WEEK) -> None:
@@ -75,17 +74,9 @@ class Volume:
         # People watch more in winter, most in the last days of the year.
         season = 1 + 0.10 * np.cos(2 * np.pi * (of_year - 10) / 365.25)
         season += 0.25 * np.exp(-0.5 * ((of_year - 361) / 6) ** 2)
-        weight = self._week[weekday] * season * noise
+        weight = self._week[weekday] * season * noise * self._world.grown(days)
         total = self._per_year * np.cumsum(weight) / weight[:REFERENCE_DAYS].sum()
         return np.diff(np.floor(total + 0.5), prepend=0).astype(np.int64)
-
-
-@lru_cache(maxsize=4096)
-def offsets(date: dt.date) -> np.ndarray:
-    """How far each country's clocks are ahead of UTC on the evening of a day, in microseconds."""
-    evening = dt.datetime.combine(date, dt.time(20))
-    ahead = [evening.replace(tzinfo=zone).utcoffset() or dt.timedelta() for zone in ZONES]
-    return np.array([int(offset.total_seconds()) * 1_000_000 for offset in ahead])
 
 
 def evenings(rng: np.random.Generator, world: World, day: int, countries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +84,7 @@ def evenings(rng: np.random.Generator, world: World, day: int, countries: np.nda
     date = world.date_of(day)
     curve = _CURVES[1 if date.weekday() >= 5 else 0]
     local = np.interp(rng.random(len(countries)), curve, _EDGES).astype(np.int64)
-    return world.midnight(day) + local - offsets(date)[countries], np.minimum(local // HOUR, 23)
+    return world.midnight(day) + local - offsets(ZONES, date)[countries], np.minimum(local // HOUR, 23)
 
 
 def spread(rng: np.random.Generator, count: int, opening: int, closing: int) -> np.ndarray:
