@@ -59,8 +59,8 @@ def waits(shop: Shop, pace: Pace) -> tuple[np.ndarray, np.ndarray]:
     # False where the sign-up is unknown, too.
     signed_up_first = shop.signed_up < np.minimum(first, shop.until)
     ordered = np.isfinite(first)[signed_up_first]
-    waited = pace.until(np.minimum(first, shop.until)) - pace.until(shop.signed_up)
-    return waited[signed_up_first], ordered
+    ended, began = np.minimum(first, shop.until)[signed_up_first], shop.signed_up[signed_up_first]
+    return pace.until(ended) - pace.until(began), ordered
 
 
 def fit(shop: Shop, pace: Pace) -> FirstOrder:
