@@ -8,8 +8,9 @@ Nobody here made this data, so nobody here knew what is in it. What Olist's file
 - `shipping_country` is the customer's *state*: its code (SP, RJ, ...) is two capitals, as of a country, and figures
   per state are worth more than figures of a single country.
 - Statuses: STATUSES. `unavailable` orders were paid for but could not be supplied, so the money went back.
-- Money is Brazilian real, carried as it is. Freight is the shipping charged; there is no discount, so the total is
-  items + freight. Olist says nothing of costs: 0. A row of order_items is one unit.
+- Money is Brazilian real, carried as if it were EUR, which is all that ShopStream adds up. Freight is the shipping
+  charged; there is no discount, so the total is items + freight. Olist says nothing of costs: 0. A row of order_items
+  is one unit.
 - Times are local and carry no zone: taken for UTC. An order last changed at the latest of its times in the past
   (purchase, approval, hand-over to the carrier, delivery); its lines never after the purchase; products and customers
   begin with their first purchase. So an order and its lines mostly lie in different partitions.
@@ -182,7 +183,7 @@ def _orders(
             "id": orders["order_id"].map(ids),
             "user_id": orders["customer_unique_id"].map(user_ids),
             "status": orders["order_status"].map(STATUSES),
-            "currency": "BRL",
+            "currency": "EUR",
             "discount_amount": "0.00",
             "shipping_amount": _decimal(sums["freight"]).to_numpy(),
             "total_amount": _decimal(sums["cents"] + sums["freight"]).to_numpy(),

@@ -56,11 +56,11 @@ class Shop:
             self.order(number, number // 2)
         empty(self.services.warehouse)
 
-    def order(self, number: int, placed: int, discount: str = "1.00") -> None:
+    def order(self, number: int, placed: int, discount: str = "1.00", currency: str = "EUR") -> None:
         at, changed = f"{day(placed)} 08:00+00", f"{day(placed + 1)} 09:00+00"
         self.sql(
             "insert into orders values "
-            f"({number}, 1, 'paid', 'EUR', {discount!r}, 4.90, 0, 'FR', 'card', '{at}', '{changed}')"
+            f"({number}, 1, 'paid', {currency!r}, {discount!r}, 4.90, 0, 'FR', 'card', '{at}', '{changed}')"
         )
         self.sql(f"insert into order_items values ({number}, {number}, 1, {number}, 10.00, '{at}', '{at}')")
 
@@ -123,12 +123,27 @@ def test_mart_and_quarantine_make_up_the_source_and_both_are_told(shop: Shop) ->
     for check, *days in ((equals_the_source, DAYS.first, DAYS.last), (equals_the_source_everywhere,)):
         found = shop.check(check, *days)
         assert found.passed, found.description
-        assert found.description == "In quarantine, and so not in the mart: 1 orders, 90.00 EUR in all."
+        assert found.description == "In quarantine, and so not in the mart: 1 orders, 90.00 in all."
         figures = told(found)
         assert figures["orders"] == figures["orders_in_the_mart"] + figures["orders_in_quarantine"] == 8 + 1  # type: ignore[operator]
         # Of the order in quarantine the discount is no number, and its line counts without it.
         assert (figures["net_revenue_eur"], figures["net_revenue_in_the_mart_eur"]) == (442.0, 352.0)
         assert (figures["net_revenue_in_quarantine_eur"], figures["dates_compared"]) == (90.0, 5)
+
+
+def test_an_order_in_another_currency_is_never_counted_as_euros(shop: Shop) -> None:
+    shop.order(10, 3, currency="USD")
+    shop.refresh()
+    found = shop.check(equals_the_source, DAYS.first, DAYS.last)
+    assert found.passed, found.description
+    figures = told(found)
+    assert (figures["orders_in_the_mart"], figures["net_revenue_in_the_mart_eur"]) == (8, 352.0)
+    assert figures["orders_in_quarantine"] == 2
+
+    shop.sql("update orders set currency = 'EUR', updated_at = updated_at + interval '1 minute' where id = 10")
+    shop.refresh()
+    figures = told(shop.check(equals_the_source, DAYS.first, DAYS.last))
+    assert (figures["orders_in_the_mart"], figures["net_revenue_in_the_mart_eur"]) == (9, 352.0 + 99.0)
 
 
 def test_a_line_in_quarantine_is_left_out_of_its_order_and_told(shop: Shop) -> None:

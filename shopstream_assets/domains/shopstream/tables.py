@@ -1,4 +1,4 @@
-"""The source tables of ShopStream. Money is EUR, countries are ISO 3166 alpha-2, times are UTC."""
+"""The source tables of ShopStream. Money is EUR without VAT, countries are ISO 3166 alpha-2, times are UTC."""
 
 import datetime as dt
 
@@ -54,8 +54,8 @@ PRODUCTS = SourceTable(
         Column("sku", TEXT, "Stock-keeping unit."),
         Column("name", TEXT, "Display name."),
         Column("category", TEXT, "Category the product is sold under."),
-        Column("price", MONEY, "List price in EUR.", minimum=0),
-        Column("cost", MONEY, "Purchase cost in EUR.", minimum=0),
+        Column("price", MONEY, "List price in EUR, without VAT.", minimum=0),
+        Column("cost", MONEY, "Purchase cost in EUR, without VAT.", minimum=0),
         Column("is_active", BOOLEAN, "Whether the product is on sale."),
         CREATED_AT,
         UPDATED_AT,
@@ -80,6 +80,8 @@ ORDERS = SourceTable(
         CREATED_AT,
         UPDATED_AT,
     ),
+    # Figures are sums of EUR: an amount of anything else among them would be wrong in every one.
+    rules=(RowRule("currency is not EUR, and there is no rate for another", "currency = 'EUR'", ("currency",)),),
 )
 
 ORDER_ITEMS = SourceTable(
