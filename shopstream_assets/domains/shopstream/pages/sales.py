@@ -95,7 +95,7 @@ def show(marts: Marts) -> None:
     told = f"EUR · {period} · {basis.said} · as of {written(extent.last)}"
     _cards(marts, basis, now, before, period)
     _course(marts, basis, now, before, period, told)
-    left, right = st.columns(2)
+    left, right = st.columns([3, 2])
     with left:
         _by(marts, basis, period, chosen, "shipping_country", "Net revenue by country", told)
     with right:
@@ -199,13 +199,18 @@ def _by(marts: Marts, basis: Basis, period: Period, chosen: Condition, column: s
         alt.Tooltip("change:Q", title=f"Against {earlier}", format="+.1%"),
     ]
     with figure(title, told, marts.meaning(basis.mart, "net_revenue"), key):
-        bars, rows = st.tabs(["Chart", "Table"])
-        with bars:
+        on_map = charts.world_map(found, "name", "net_revenue", "~s", tips[1:]) if key == "country" else None
+        names = [*(["Map"] if on_map else []), "Chart", "Table"]
+        tabs = dict(zip(names, st.tabs(names), strict=True))
+        if on_map:
+            with tabs["Map"]:
+                draw(on_map, f"A map of {title.lower()}, {period}. The most: {found['name'].iloc[0]}.")
+        with tabs["Chart"]:
             draw(
                 charts.bars(found, "name", "net_revenue", ",.0f", tips),
                 f"Bars of {title.lower()}, {period}. The most: {found['name'].iloc[0]}.",
             )
-        with rows:
+        with tabs["Table"]:
             table(
                 found,
                 {

@@ -217,10 +217,18 @@ def _countries(marts: Marts, period: Period, unit: str) -> None:
         if found.empty:
             nothing("sessions")
             return
-        draw(
-            charts.bars(found, "name", "sessions", ",.0f", tips, height=22),
-            f"Bars of sessions by country. The most: {found['name'].iloc[0]}.",
-        )
+        most = f"The most: {found['name'].iloc[0]}."
+        on_map = charts.world_map(found, "name", "sessions", "~s", tips[1:])
+        names = [*(["Map"] if on_map else []), "Chart"]
+        tabs = dict(zip(names, st.tabs(names), strict=True))
+        if on_map:
+            with tabs["Map"]:
+                draw(on_map, f"A map of sessions by country. {most}")
+        with tabs["Chart"]:
+            draw(
+                charts.bars(found, "name", "sessions", ",.0f", tips, height=22),
+                f"Bars of sessions by country. {most}",
+            )
 
 
 def _titles(marts: Marts, period: Period, chosen: Condition, unit: str) -> None:
