@@ -13,6 +13,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from shopstream_assets.dashboards.catalogue import address
 from shopstream_assets.dashboards.marts import Built, Marts, built, marts_of
 from shopstream_assets.dashboards.periods import elapsed
 from shopstream_assets.dashboards.style import STYLE
@@ -53,6 +54,8 @@ def main() -> None:
     # Streamlit does not know the first page by its own address, only as "/": so that is a page that leads there.
     home = st.Page(partial(_lead, first), title=first.title, url_path="home", default=True, visibility="hidden")
     chosen = st.navigation({"": [home], **pages})
+    links = [f"[:material/menu_book: Catalogue of {domain.title}]({address(domain.name)})" for domain in found]
+    st.sidebar.caption("\n\n".join(links))
     for problem in left_out:
         st.warning(problem, icon=":material/extension_off:")
     chosen.run()

@@ -15,7 +15,7 @@ from shopstream_assets.dashboards.charts import Drawn
 from shopstream_assets.dashboards.spreadsheet import csv
 
 EURO, COUNT, SHARE = "€{:,.0f}", "{:,.0f}", "{:.1%}"
-EURO_CENTS = "€{:,.2f}"
+EURO_CENTS, SECONDS = "€{:,.2f}", "{:,.1f} s"
 
 
 def number(value: float | None, form: str) -> str:

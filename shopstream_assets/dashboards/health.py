@@ -7,11 +7,12 @@ import datetime as dt
 import pandas as pd
 import streamlit as st
 
-from shopstream_assets.dashboards.figures import COUNT, Card, cards, figure, plain, table
+from shopstream_assets.dashboards.figures import COUNT, SECONDS, Card, cards, figure, plain, table
 from shopstream_assets.dashboards.marts import Marts, built
-from shopstream_assets.dashboards.operations import LOOK_SECONDS, Operations, operations
+from shopstream_assets.dashboards.operations import LOOK_SECONDS, REFRESHES, Operations, operations
 from shopstream_assets.dashboards.periods import elapsed
 from shopstream_assets.platform.errors import Problem
+from shopstream_assets.platform.refresh.change_sensor import INTERVAL_SECONDS
 
 SHORT = {"day": "d", "hour": "h", "minute": "min"}
 
@@ -90,8 +91,17 @@ def _cards(found: Operations) -> None:
                 "Rows that broke a rule of their table, in the days that were extracted last.",
             ),
             Card("Days to repair", found.layers["days_to_repair"].sum(), COUNT, "Complete days failed or missing."),
+            *([] if found.refresh_seconds is None else [_latency(found.refresh_seconds)]),
         ]
     )
+
+
+def _latency(seconds: float) -> Card:
+    meaning = (
+        "From the moment that a change in the source was found to the end of the refresh that it asked for, checks "
+        f"included: the median of the latest {REFRESHES}. A change is looked for every {INTERVAL_SECONDS} seconds."
+    )
+    return Card("Change to marts", seconds, SECONDS, meaning)
 
 
 def _layers(found: Operations, unit: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from statistics import median
 from typing import Any
 
 import dagster as dg
@@ -21,9 +22,12 @@ from shopstream_assets.platform.declare.registry import domain_named
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.operate.failed_runs import failed_runs
 from shopstream_assets.platform.operate.repair import commands, days_by_asset
+from shopstream_assets.platform.refresh.change_sensor import sensor_name
 
 # Seconds that an answer is good for: all who look share it.
 LOOK_SECONDS = 10
+# How many of the latest refreshes tell how long one takes.
+REFRESHES = 20
 # Worst first.
 OUTCOMES = ("failed", "warned", "passed", "not run")
 
@@ -37,6 +41,8 @@ class Operations:
     - `checks`: a row per check that has run: `outcome`, `layer`, `asset`, `check`, `says`, `at`, `rows_in_quarantine`.
     - `repairs`: a row per asset with failed or missing days: `asset`, `failed`, `missing`, `days`.
     - `commands` repair them; `runs` failed and nothing has made them good.
+    - `refresh_seconds`: from the moment that a change was found to the end of the refresh that it asked for, its checks
+      included; the median of the latest. None where no change was refreshed yet.
     """
 
     at: dt.datetime
@@ -45,6 +51,7 @@ class Operations:
     repairs: pd.DataFrame
     commands: tuple[str, ...]
     runs: tuple[str, ...]
+    refresh_seconds: float | None
 
 
 @st.cache_data(ttl=LOOK_SECONDS, max_entries=20, show_spinner=False)
@@ -57,6 +64,7 @@ def operations(domain: str) -> Operations:
         checks = pd.DataFrame(_checks(instance, graph, domain), columns=_CHECK_COLUMNS)
         layers = pd.DataFrame(_layers(instance, graph, domain, days, checks))
         runs = tuple(str(run) for run in failed_runs(instance, now, domain))
+        seconds = refresh_seconds(instance, domain)
     except (dg.DagsterError, SQLAlchemyError) as error:
         raise Problem(
             f"Dagster's storage gave no answer ({type(error).__name__}).",
@@ -76,7 +84,15 @@ def operations(domain: str) -> Operations:
         ],
         columns=["asset", "failed", "missing", "days"],
     )
-    return Operations(now, layers, checks, repairs, tuple(commands(days, domain_named(domain))), runs)
+    return Operations(now, layers, checks, repairs, tuple(commands(days, domain_named(domain))), runs, seconds)
+
+
+def refresh_seconds(instance: dg.DagsterInstance, domain: str) -> float | None:
+    """The median of the latest refreshes that the change sensor asked for, from its request to their end."""
+    asked_for = dg.RunsFilter(tags={"dagster/sensor_name": sensor_name(domain)}, statuses=[dg.DagsterRunStatus.SUCCESS])
+    records = instance.get_run_records(asked_for, limit=REFRESHES)
+    took = [record.end_time - record.create_timestamp.timestamp() for record in records if record.end_time]
+    return median(took) if took else None
 
 
 @cache

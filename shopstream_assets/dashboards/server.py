@@ -32,10 +32,15 @@ def serve(port: int, ready: Callable[[], None] = lambda: None) -> None:
     """Serve on 127.0.0.1:`port` until SIGINT or SIGTERM; `ready` is called when everything is loaded."""
     for name in PRELOADED:
         import_module(name)
+    import streamlit as st
     from streamlit.web import bootstrap
+
+    from shopstream_assets.dashboards.catalogue import routes
 
     # As the command `streamlit run` names them.
     options = {name.replace(".", "_"): value for name, value in {**SETTINGS, "server.port": port}.items()}
     bootstrap.load_config_options(options)
+    script = str(Path(__file__).with_name("app.py"))
+    pages = st.App(script, routes=routes())
     ready()
-    bootstrap.run(str(Path(__file__).with_name("app.py")), False, [], options)
+    bootstrap.run_asgi_app(script, pages, [], options)  # type: ignore[arg-type]  # its server takes the app as well

@@ -33,6 +33,8 @@ STYLE = """
 [class*="st-key-cards-"] [data-testid="stMetric"] > div:first-child { padding: 0.6rem 0.7rem; }
 /* The built-in download writes cells as they are; "CSV" below each table is safe for a spreadsheet. */
 button[aria-label^="Download as CSV"], button[aria-label^="Copy Vega-Lite spec"] { display: none !important; }
+/* Streamlit's captions are too pale to be read by everyone (WCAG asks for a contrast of 4.5). */
+[data-testid="stCaptionContainer"] { color: inherit; opacity: 0.75; }
 @media (max-width: 640px) {
   .stMainBlockContainer { padding: 3.2rem 1rem 2rem; }
   [class*="st-key-cards-"] > div { flex: 1 1 8.2rem; min-width: 8.2rem; }

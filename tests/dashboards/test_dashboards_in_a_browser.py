@@ -17,7 +17,7 @@ from shopstream_assets.embedded.process import free_ports
 from shopstream_assets.platform.declare.registry import domain_named
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Request
 
 START_SECONDS, ANSWER_SECONDS = 90, 60
 PATHS = [
@@ -60,16 +60,44 @@ def visitor(address: str) -> Iterator["Page"]:
         yield page
 
 
+# Of Streamlit's own making: items of its list of pages are wrapped, and its small charts in cards have no words.
+STREAMLITS = ("list", "listitem", "svg-img-alt")
+# Parts of a page that is being drawn anew are pale for a moment: what counts is what every look finds.
+LOOKS = 4
+
+
+def barriers(page: "Page") -> set[str]:
+    """What keeps people with weak eyes, a keyboard or a screen reader from a page: what axe calls serious or worse."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    rules = {rule: {"enabled": False} for rule in STREAMLITS}
+    staying: set[str] | None = None
+    for _ in range(LOOKS):
+        violations = Axe().run(page, options={"resultTypes": ["violations"], "rules": rules}).response["violations"]
+        found = {
+            f"{violation['help']}: {node['html']}"
+            for violation in violations
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        }
+        staying = found if staying is None else staying & found
+        if not staying:
+            break
+    return staying or set()
+
+
 def test_every_page_is_drawn_without_an_error_or_a_request_outside_and_new_figures_come_by_themselves(
     visitor: "Page", address: str, marts: Mapping[str, Warehouse]
 ) -> None:
     from playwright.sync_api import expect
 
     outside, errors = [], []
-    visitor.on(
-        "request",
-        lambda asked: None if asked.url.startswith((address, "data:", "blob:")) else outside.append(asked.url),
-    )
+
+    def note(asked: "Request") -> None:
+        if not asked.url.startswith((address, "data:", "blob:")):
+            outside.append(asked.url)
+
+    visitor.on("request", note)
     # Streamlit looks below the page's own address for its server first, and finds it above.
     visitor.on(
         "console",
@@ -88,6 +116,20 @@ def test_every_page_is_drawn_without_an_error_or_a_request_outside_and_new_figur
         expect(visitor.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
         expect(visitor.get_by_test_id("stException")).to_have_count(0)
         expect(visitor.get_by_role("dialog")).to_have_count(0)
+        assert not barriers(visitor), path
+
+    # The catalogue is one click away, and says what the model says of its column.
+    with visitor.expect_popup() as opened:
+        visitor.get_by_role("link", name="Catalogue of ShopStream").click()
+    catalogue = opened.value
+    catalogue.on("request", note)
+    catalogue.goto(f"{address}/catalogue/shopstream/#!/model/model.shopstream.mart_sales_overview")
+    catalogue.reload()
+    expect(catalogue.get_by_role("heading", name="mart_sales_overview")).to_be_visible()
+    row = catalogue.get_by_role("row").filter(has_text="orders_placed")
+    expect(row.first).to_contain_text("number(38,0)")
+    expect(row.first).to_contain_text("Orders whose")
+    catalogue.close()
 
     # The other way to a file, which would write a formula as it is, is not offered.
     visitor.goto("/shopstream-products?q=sku 7")

@@ -44,6 +44,11 @@ class Cursor(BaseModel):
     audited_at: dt.datetime | None = None
 
 
+def sensor_name(domain: str) -> str:
+    """Name of the sensor that asks for a domain's refreshes."""
+    return f"{domain}_changes"
+
+
 def change_sensor(
     domain: Domain, start_date: dt.date, source: PostgresResource, store: ObjectStoreResource
 ) -> dg.SensorDefinition:
@@ -61,7 +66,7 @@ def change_sensor(
     extracted = lake | {asset_key(domain.name, "postgres", table.name) for table in domain.tables}
 
     @dg.sensor(
-        name=f"{domain.name}_changes",
+        name=sensor_name(domain.name),
         asset_selection=dg.AssetSelection.assets(*lake).downstream().materializable(),
         # Dagster looks at its sensors as often; one that asks for the same is at times a hair early, and waits twice.
         minimum_interval_seconds=INTERVAL_SECONDS - 1,
