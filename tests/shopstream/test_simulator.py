@@ -381,8 +381,8 @@ def test_orders_follow_the_season_and_the_week() -> None:
 
 @functools.cache
 def year(growth: float = 1.0) -> dict[str, Any]:
-    """A year of four times the reference volume."""
-    simulator = Simulator(START, scale=4.0, growth=growth)
+    """A year of twice the reference volume."""
+    simulator = Simulator(START, scale=2.0, growth=growth)
     names = ("users", "products", "orders", "order_items")
     rows: dict[str, Any] = {name: simulator.changes(name, day(0), day(366)).to_pandas() for name in names}
     categories = rows["products"].set_index("id")["category"]
