@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from shopstream_assets.dashboards.world import around
+from shopstream_assets.dashboards.world import around, countries
 
 Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 # One hue for what is looked at, a quiet one for what it is compared with; both can be told apart in light and dark.
@@ -15,7 +15,7 @@ MAIN, QUIET, WARM, TEAL = "#4C78DB", "#9AA5B8", "#E07B1F", "#2BA58A"
 # Of numbers beside bars: reads on white and on the dark ground.
 INK = "#6F7B91"
 # Of a map: countries without a figure, and those with one; and its height, in pixels.
-LAND, PALE_TO_DARK, MAP_HEIGHT = "rgba(154, 165, 184, 0.22)", ("#C3D3F5", "#1D3F93"), 320
+LAND, PALE_TO_DARK, MAP_HEIGHT = "transparent", ("#8CABF0", "#2F5FD3"), 320
 # The axis of what bars are drawn for.
 NAMES = alt.Axis(labelLimit=150, ticks=False, domain=False)
 
@@ -93,10 +93,11 @@ def bars(
 def world_map(rows: pd.DataFrame, code: str, value: str, form: str, tips: Sequence[alt.Tooltip]) -> Drawn | None:
     """The countries of the rows on a map, the darker the more, in the part of the world where they are.
 
-    `code` is the column of their ISO 3166 alpha-2 codes, `tips` what is told of each. None where no code is one.
+    `code` is the column of their ISO 3166 alpha-2 codes, `tips` what is told of each. None where no code is one. What
+    the map does not hold, `not_on_the_map` says.
     """
     known = {row[code]: row for row in rows.astype(object).where(rows.notna(), None).to_dict("records")}
-    shapes = around(known)
+    shapes = around(frozenset(known))
     if not shapes:
         return None
     found = [{**known[shape["id"]], **shape} for shape in shapes if shape["id"] in known]
@@ -106,11 +107,20 @@ def world_map(rows: pd.DataFrame, code: str, value: str, form: str, tips: Sequen
         scale=alt.Scale(type="sqrt", range=PALE_TO_DARK, zero=True),
         legend=alt.Legend(orient="bottom", format=form, gradientLength=180, gradientThickness=8, tickCount=4),
     )
-    land = alt.Chart(alt.Data(values=shapes)).mark_geoshape(fill=LAND, stroke=INK, strokeWidth=0.4)
+    # Screen readers are told of countries with a figure.
+    land = alt.Chart(alt.Data(values=shapes)).mark_geoshape(fill=LAND, stroke=INK, strokeWidth=0.4, aria=False)
     told = alt.Chart(alt.Data(values=found)).mark_geoshape(stroke=INK, strokeWidth=0.4)
     told = told.encode(color=colour, tooltip=[alt.Tooltip("country:N", title="Country"), *tips])
     # The outlines are projected already.
     return alt.layer(land, told).project(type="identity", reflectY=True).properties(height=MAP_HEIGHT)
+
+
+def not_on_the_map(rows: pd.DataFrame, code: str, value: str) -> str | None:
+    """Which of the rows a map cannot show, and their share of the whole; None where it shows all."""
+    left_out = rows[~rows[code].isin(countries())]
+    if left_out.empty:
+        return None
+    return f"Not on the map: {', '.join(left_out[code].head(5))} ({left_out[value].sum() / rows[value].sum():.1%})."
 
 
 def columns(

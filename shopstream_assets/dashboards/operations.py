@@ -88,11 +88,17 @@ def operations(domain: str) -> Operations:
 
 
 def refresh_seconds(instance: dg.DagsterInstance, domain: str) -> float | None:
-    """The median of the latest refreshes that the change sensor asked for, from its request to their end."""
+    """The median of the latest refreshes that the change sensor asked for as one run, from its request to their end.
+
+    Those of scattered days are backfills, whose runs are launched later than they were asked for.
+    """
     asked_for = dg.RunsFilter(tags={"dagster/sensor_name": sensor_name(domain)}, statuses=[dg.DagsterRunStatus.SUCCESS])
-    records = instance.get_run_records(asked_for, limit=REFRESHES)
-    took = [record.end_time - record.create_timestamp.timestamp() for record in records if record.end_time]
-    return median(took) if took else None
+    took = [
+        record.end_time - record.create_timestamp.timestamp()
+        for record in instance.get_run_records(asked_for, limit=2 * REFRESHES)
+        if record.end_time and "dagster/backfill" not in record.dagster_run.tags
+    ]
+    return median(took[:REFRESHES]) if took else None
 
 
 @cache

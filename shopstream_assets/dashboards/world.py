@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,20 @@ def countries() -> dict[str, tuple[str, tuple[tuple[Point, ...], ...]]]:
     }
 
 
-def around(codes: Iterable[str]) -> list[dict[str, Any]]:
+@lru_cache(maxsize=64)
+def around(codes: frozenset[str]) -> list[dict[str, Any]]:
     """The countries of the part of the world that holds the main land of each of these, as GeoJSON features.
 
-    Each has `id`, its code, and `country`, its name. Empty where none of the codes is one of a country.
+    Each has `id`, its code, and `country`, its name; those that lie within others (Lesotho) come after them. Empty
+    where none of the codes is one of a country.
     """
     world = countries()
-    main = [max(world[code][1], key=_size) for code in codes if code in world]
+    main = [max(world[code][1], key=_seen) for code in codes if code in world]
     if not main:
         return []
     box = _framed([_box(ring) for ring in main])
     features = []
-    for code, (name, rings) in world.items():
+    for code, (name, rings) in sorted(world.items(), key=lambda item: -max(map(_size, item[1][1]))):
         if cut := [part for ring in rings if len(part := _cut(ring, box)) > 2]:
             # A list of polygons, each a list of rings, each closed by its first point.
             shape = {"type": "MultiPolygon", "coordinates": [[[*part, part[0]]] for part in cut]}
@@ -73,6 +75,12 @@ def _box(ring: Sequence[Point]) -> Box:
 def _size(ring: Sequence[Point]) -> float:
     west, south, east, north = _box(ring)
     return (east - west) * (north - south)
+
+
+def _seen(ring: Sequence[Point]) -> float:
+    """How much of an outline lies on this side of the date line: what is beyond is there a second time."""
+    west, south, east, north = _box(ring)
+    return (min(east, 180.0) - max(west, -180.0)) * (north - south)
 
 
 def _framed(boxes: Sequence[Box]) -> Box:

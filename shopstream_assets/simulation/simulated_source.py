@@ -26,7 +26,7 @@ class SimulatedSource:
     An instance caches what it generated and is not safe for concurrent use; make one per thread.
     """
 
-    # Changed rows a day at scale 1, a good third above the mean, for the size of a batch.
+    # Changed rows of a busy day at scale 1, without growth, for the size of a batch.
     busy_rows_per_day: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, start_date: dt.date, seed: int = 42, scale: float = 1.0, growth: float = 1.0) -> None:
@@ -63,7 +63,8 @@ class SimulatedSource:
         Memory stays bounded whatever the window and the scale. A row that changes in several batches comes in each, as
         it stood at the batch's end: upsert the batches where the cursor is newer.
         """
-        days = max(1, int(rows / (self.busy_rows_per_day.get(table, 100) * self.world.scale)))
         low, high = max(0, self.world.day_of(first)), self.world.day_of(last_exclusive)
+        grown = max(1.0, self.world.growth ** (high / 365))
+        days = max(1, int(rows / (self.busy_rows_per_day.get(table, 100) * self.world.scale * grown)))
         for day in range(low, high, days):
             yield self.changes(table, self.world.date_of(day), self.world.date_of(min(high, day + days)))

@@ -59,7 +59,7 @@ def season(day_of_year: np.ndarray) -> np.ndarray:
 class World:
     """The values that decide everything: when the store opened, the seed, how large it is and becomes.
 
-    `growth`: how many times as much comes anew (users, visits) a year later.
+    `growth`: how many times as much comes anew (customers, visits) a year later.
     """
 
     start_date: dt.date

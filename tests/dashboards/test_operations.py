@@ -20,9 +20,11 @@ def refresh() -> None:
     work()
 
 
-def ran(instance: dg.DagsterInstance, sensor: str, seconds: float = 0.0, fails: bool = False) -> None:
+def ran(
+    instance: dg.DagsterInstance, sensor: str, seconds: float = 0.0, fails: bool = False, backfill: str = ""
+) -> None:
     config = {"ops": {"work": {"config": {"seconds": seconds, "fails": fails}}}}
-    tags = {"dagster/sensor_name": sensor}
+    tags = {"dagster/sensor_name": sensor, **({"dagster/backfill": backfill} if backfill else {})}
     refresh.execute_in_process(config, instance=instance, tags=tags, raise_on_error=False)
 
 
@@ -37,6 +39,8 @@ def test_a_refresh_takes_what_those_took_that_a_change_asked_for_and_that_succee
             ran(instance, "shop_changes")
         for sensor, fails in (("shop_changes", True), ("other_changes", False), ("shop_days_to_repair", False)):
             ran(instance, sensor, 3 * SLOW, fails)
+        for _ in range(3):
+            ran(instance, "shop_changes", SLOW, backfill="scattered")
         found = refresh_seconds(instance, "shop")
         # The median of one slow and two quick ones.
         assert found is not None

@@ -18,7 +18,9 @@ from emptied import empty
 from shopstream_assets.platform.declare.domain import LAYERS
 from shopstream_assets.platform.declare.registry import domain_named
 from shopstream_assets.platform.present.code_references import REPOSITORY, code_references
+from shopstream_assets.platform.transform import exposures
 from shopstream_assets.platform.transform.column_lineage import traced
+from shopstream_assets.platform.transform.dbt_manifest import built_manifest
 from shopstream_assets.platform.transform.model_metadata import clear_columns
 
 GOLDEN = Path(__file__).with_name("asset_graph.json")
@@ -195,7 +197,8 @@ def test_each_page_is_downstream_of_exactly_the_marts_that_it_asks(name: str, lo
         assert module is not None
         assert module.origin is not None
         asked[page.path] = set(re.findall(r"\bmart_\w+", Path(module.origin).read_text()))
-    shown = [asset for asset in graph.get_all_asset_keys() if asset.path[1] == "dashboards"]
+    # A report that is made elsewhere is an exposure, too.
+    shown = [asset for asset in graph.get_all_asset_keys() if asset.path[1] == "dashboards" and asset.path[2] in asked]
     assert {asset.path[2]: {parent.path[2] for parent in graph.get(asset).parent_keys} for asset in shown} == asked
     for asset in shown:
         node = graph.get(asset)
@@ -207,6 +210,35 @@ def test_each_page_is_downstream_of_exactly_the_marts_that_it_asks(name: str, lo
         assert Path(code.file_path).stem == asset.path[2]
     marts = {asset for asset in graph.get_all_asset_keys() if asset.path[1] == "marts"}
     assert {mart.path[2] for mart in marts} == set().union(*asked.values())
+
+
+def test_an_exposure_that_says_more_or_less_than_ours_is_an_asset_all_the_same(
+    local_stack: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domain = domain_named("shopstream")
+    manifest = dict(built_manifest(domain))
+    source = next(iter(manifest["sources"]))
+    said: dict[str, Any] = {"type": "dashboard", "tags": [], "description": "", "label": None, "url": None}
+    read = ["model.shopstream.mart_sales_overview", source, "metric.shopstream.orders"]
+    manifest["exposures"] = {
+        name: {**said, "name": name, "depends_on": {"nodes": read}, "owner": owner, "url": url}
+        for name, owner, url in (
+            ("person", {"name": "Jane Doe", "email": None}, "https://reports.example.com/1"),
+            ("mail", {"email": "jane@example.com"}, None),
+            ("team", {"name": "team:sales"}, None),
+        )
+    }
+    monkeypatch.setattr(exposures, "built_manifest", lambda _: manifest)
+    found = {spec.key.path[2]: spec for spec in exposures.exposure_specs(domain)}
+    assert {name: list(spec.owners) for name, spec in found.items()} == {
+        "person": [],
+        "mail": ["jane@example.com"],
+        "team": ["team:sales"],
+    }
+    assert found["person"].metadata["url"].value == "https://reports.example.com/1"
+    assert (found["person"].description or "").startswith("**person.**")
+    assert all(key("marts/mart_sales_overview") in {dep.asset_key for dep in spec.deps} for spec in found.values())
+    assert all(len(list(spec.deps)) == 2 for spec in found.values())
 
 
 def test_nothing_asks_for_an_asset_that_is_only_looked_at(graph: AssetGraph) -> None:

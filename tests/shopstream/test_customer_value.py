@@ -98,10 +98,13 @@ def test_the_way_to_the_first_order_is_recovered_and_nobody_waits_for_what_never
     wait = 1 + rng.exponential(size=n) / (rng.gamma(truth.shape, size=n) / truth.scale)
     wait = np.where(rng.random(n) < truth.never, np.inf, wait)
     wait = np.where(rng.random(n) < truth.first_day, rng.random(n), wait)
-    came = pace.until(signed_up) + wait < pace.until(np.array(until))
-    # At the pace of one waits are as drawn; the table by the day is inverted.
-    grid = np.arange(18_000.0, until + 1)
-    ordered = np.interp(pace.until(signed_up) + np.where(came, wait, 0.0), pace.until(grid), grid)[came]
+    # After the first day waits are as drawn at the pace of one; the table by the day is inverted.
+    grid, later = np.arange(18_000.0, until + 900), np.maximum(np.where(np.isinf(wait), 9e9, wait) - 1, 0)
+    long_pace = Pace(Calendar(18_000.0, until), coefficients, days_ahead=900)
+    moment = np.interp(long_pace.until(signed_up + 1) + later, long_pace.until(grid), grid)
+    moment = np.where(wait < 1, signed_up + wait, moment)
+    came = moment < until
+    ordered = moment[came]
     ids, ten = np.arange(n), np.full(int(came.sum()), 10.0)
     # Of some nothing is known but their orders.
     known = ids >= 50

@@ -123,7 +123,7 @@ def test_mart_and_quarantine_make_up_the_source_and_both_are_told(shop: Shop) ->
     for check, *days in ((equals_the_source, DAYS.first, DAYS.last), (equals_the_source_everywhere,)):
         found = shop.check(check, *days)
         assert found.passed, found.description
-        assert found.description == "In quarantine, and so not in the mart: 1 orders, 90.00 in all."
+        assert found.description == "In quarantine, and so not in the mart: 1 orders, 90.00 EUR in all."
         figures = told(found)
         assert figures["orders"] == figures["orders_in_the_mart"] + figures["orders_in_quarantine"] == 8 + 1  # type: ignore[operator]
         # Of the order in quarantine the discount is no number, and its line counts without it.
@@ -138,7 +138,8 @@ def test_an_order_in_another_currency_is_never_counted_as_euros(shop: Shop) -> N
     assert found.passed, found.description
     figures = told(found)
     assert (figures["orders_in_the_mart"], figures["net_revenue_in_the_mart_eur"]) == (8, 352.0)
-    assert figures["orders_in_quarantine"] == 2
+    assert (figures["orders_in_quarantine"], figures["net_revenue_in_quarantine_eur"]) == (2, 90.0)
+    assert figures["net_revenue_eur"] == 442.0
 
     shop.sql("update orders set currency = 'EUR', updated_at = updated_at + interval '1 minute' where id = 10")
     shop.refresh()

@@ -338,6 +338,20 @@ def test_a_tiny_service_and_a_large_one_play(scale: float) -> None:
     assert rows > 0
 
 
+def test_growth_brings_more_users_and_viewing_later_and_the_same_in_the_first_year() -> None:
+    def volume(name: str, growth: float) -> tuple[int, float]:
+        simulator = Simulator(START, scale=0.2, growth=growth)
+        late = simulator.changes(name, END - 30 * DAY, END)
+        moment = "created_at" if name == "users" else "started_at"
+        new = pc.sum(pc.greater_equal(late[moment], pd.Timestamp(END - 30 * DAY, tz="UTC"))).as_py()
+        return simulator.changes(name, START, END).num_rows, new
+
+    for name in ("users", "viewing_sessions"):
+        (same, late), (grown, late_grown) = volume(name, 1.0), volume(name, 4.0)
+        assert grown == pytest.approx(same, rel=0.01), name
+        assert late_grown > 1.5 * late, name
+
+
 def test_an_unknown_table_and_wrong_arguments_are_refused() -> None:
     with pytest.raises(KeyError, match="plays no table 'orders'"):
         Simulator(START).changes("orders", START, END)

@@ -157,7 +157,7 @@ def quarantine_told(found: Comparison) -> str | None:
     if held == NOTHING:
         return None
     lines = f", and {held.lines} lines of other orders" if held.lines else ""
-    return f"In quarantine, and so not in the mart: {held.orders} orders{lines}, {held.revenue} in all."
+    return f"In quarantine, and so not in the mart: {held.orders} orders{lines}, {held.revenue} EUR in all."
 
 
 def figures(found: Comparison) -> dict[str, int | float]:

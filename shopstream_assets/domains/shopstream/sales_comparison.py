@@ -44,11 +44,16 @@ Place = tuple[str, dt.date]
 """A table and a day (UTC): a partition."""
 
 
+# Of an order `o`.
+IN_EUROS = "o.currency = 'EUR'"
+
+
 @dataclass(frozen=True)
 class Sales:
     """Orders that count as a sale, and their net revenue in EUR; docs/marts.md defines both.
 
-    An amount that is no number (NaN, infinity) adds nothing. `lines` counts lines in quarantine, no others.
+    An amount that is no number (NaN, infinity), or in another currency, adds nothing. `lines` counts lines in
+    quarantine, no others.
     """
 
     orders: int = 0
@@ -307,14 +312,14 @@ class _Shop:
         discount = _number("o.discount_amount")
         return (
             f"select {self._date}, (o.status {IS_SALE})::int, "
-            f"case when o.status {IS_PAID} then -{discount} else 0 end, 0 from {self._rows(ORDERS)} as o"
+            f"case when o.status {IS_PAID} and {IN_EUROS} then -{discount} else 0 end, 0 from {self._rows(ORDERS)} as o"
         )
 
     def _lines(self, order_counts: str = "true") -> str:
         """(date, 0, revenue, lines) of each line; one whose order is counted itself is no further line."""
         amount = f"l.quantity * {_number('l.unit_price')}"
         return (
-            f"select {self._date}, 0, case when o.status {IS_PAID} then {amount} else 0 end, "
+            f"select {self._date}, 0, case when o.status {IS_PAID} and {IN_EUROS} then {amount} else 0 end, "
             f"(not ({order_counts}))::int from {self._lines_with_orders}"
         )
 

@@ -7,7 +7,8 @@ Time Models", Journal of Econometrics 40(1), 1989. Of those who signed up t days
 
     (1 - first day) (never + (1 - never) (scale / (scale + t - 1))^shape)
 
-have not ordered. Days are those of the shop's pace (`market.Pace`): who waits is in less of a hurry in August, too.
+have not ordered. Days after the first are those of the shop's pace (`market.Pace`): who waits is in less of a hurry in
+August, too.
 """
 
 from __future__ import annotations
@@ -41,17 +42,23 @@ class FirstOrder:
         return dict(zip(NAMES, (self.first_day, self.never, self.shape, self.scale), strict=True))
 
     def waiting(self, age: np.ndarray) -> np.ndarray:
-        """The share of those who signed up `age` days ago (at the pace of one) that has not ordered."""
+        """The share that has not ordered of those who have `waited` so long."""
         later = self.never + (1 - self.never) * (self.scale / (self.scale + np.maximum(age - 1, 0))) ** self.shape
         return (1 - self.first_day * np.clip(age, 0, 1)) * later
 
     def will_order(self, age: np.ndarray) -> np.ndarray:
-        """Probability that one who has not ordered `age` days after sign-up ever will."""
+        """Probability that one who has `waited` so long without an order ever will."""
         return 1 - (1 - self.first_day) * self.never / self.waiting(age)
 
 
+def waited(pace: Pace, signed_up: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Days from sign-ups to moments, those after the first day at the pace of one; 0 to moments before."""
+    first_day = np.clip(moments - signed_up, 0, 1)
+    return first_day + np.maximum(pace.until(moments) - pace.until(signed_up + 1), 0)
+
+
 def waits(shop: Shop, pace: Pace) -> tuple[np.ndarray, np.ndarray]:
-    """Days, at the pace of one, from sign-up to the first order, or until now; and whether it came.
+    """Days waited from sign-up to the first order, or until now; and whether it came.
 
     Of customers who signed up before it.
     """
@@ -59,8 +66,7 @@ def waits(shop: Shop, pace: Pace) -> tuple[np.ndarray, np.ndarray]:
     # False where the sign-up is unknown, too.
     signed_up_first = shop.signed_up < np.minimum(first, shop.until)
     ordered = np.isfinite(first)[signed_up_first]
-    ended, began = np.minimum(first, shop.until)[signed_up_first], shop.signed_up[signed_up_first]
-    return pace.until(ended) - pace.until(began), ordered
+    return waited(pace, shop.signed_up[signed_up_first], np.minimum(first, shop.until)[signed_up_first]), ordered
 
 
 def fit(shop: Shop, pace: Pace) -> FirstOrder:

@@ -25,7 +25,7 @@ TREND_SCALE_DAYS = 30.0
 DAMPING = 0.5
 # Standard deviations of the coefficients before anything is known: where there are few orders, the pace stays even.
 TREND_PRIOR, SEASON_PRIOR = 0.3, 0.1
-# Of a wave whose size nobody has seen: what the shops compared in docs/marts.md were off by before their first year.
+# Of a wave whose size nobody has seen: what simulated shops were off by before their first year.
 UNSEEN_SEASON = 0.15
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from scipy import special
 
 from shopstream_assets.domains.shopstream.customer_value import first_order, repeats, spend
-from shopstream_assets.domains.shopstream.customer_value.first_order import FirstOrder
+from shopstream_assets.domains.shopstream.customer_value.first_order import FirstOrder, waited
 from shopstream_assets.domains.shopstream.customer_value.history import Shop
-from shopstream_assets.domains.shopstream.customer_value.market import Calendar, Pace
+from shopstream_assets.domains.shopstream.customer_value.market import Calendar
 from shopstream_assets.domains.shopstream.customer_value.repeats import Counted, Repeats
 from shopstream_assets.domains.shopstream.customer_value.spend import Spend
 
@@ -83,8 +83,8 @@ class CustomerValue:
         alive[buyers.row] = self.repeats.alive(buyers)
         counted = self.repeats.counted(buyers, days)
         waiting = np.flatnonzero(orders == 0)
-        now = np.array([shop.until])
-        alive[waiting] = self.first.will_order(_waited(self.repeats.pace(0.0), shop.signed_up[waiting], now)[:, 0])
+        now = np.full(len(waiting), shop.until)
+        alive[waiting] = self.first.will_order(waited(self.repeats.pace(0.0), shop.signed_up[waiting], now))
         for rows, found in (
             (buyers.row, counted),
             (waiting, self._beginning(shop.signed_up[waiting], shop.until, days)),
@@ -135,15 +135,10 @@ class CustomerValue:
     def _beginning(self, signed_up: np.ndarray, now: float, days: float) -> Counted:
         """Purchases of customers who have not bought yet: the first, and its repeats."""
         edges = np.append(np.arange(0.0, days, FIRST_ORDER_STEP), days)
-        waiting = self.first.waiting(_waited(self.repeats.pace(days), signed_up, now + edges))
+        waiting = self.first.waiting(waited(self.repeats.pace(days), signed_up[:, None], now + edges))
         waiting /= waiting[:, :1]
         middle = now + (edges[1:] + edges[:-1]) / 2
         return self.repeats.counted_from_first(signed_up, middle, -np.diff(waiting, axis=1), now + days)
-
-
-def _waited(pace: Pace, signed_up: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Days at the pace of one from each sign-up (n) to each moment (m): (n, m); 0 where it is later."""
-    return np.maximum(pace.until(moments) - pace.until(signed_up)[:, None], 0)
 
 
 def _money_interval(none: np.ndarray, mean: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -205,6 +205,8 @@ def _by(marts: Marts, basis: Basis, period: Period, chosen: Condition, column: s
         if on_map:
             with tabs["Map"]:
                 draw(on_map, f"A map of {title.lower()}, {period}. The most: {found['name'].iloc[0]}.")
+                if left_out := charts.not_on_the_map(found, "name", "net_revenue"):
+                    st.caption(left_out)
         with tabs["Chart"]:
             draw(
                 charts.bars(found, "name", "net_revenue", ",.0f", tips),

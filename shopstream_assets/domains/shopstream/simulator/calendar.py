@@ -1,4 +1,4 @@
-"""Days unlike the others: promotions, and those on which the store cannot be reached."""
+"""Days unlike the others: promotions, and those on which hardly anybody gets through to browse or to order."""
 
 from __future__ import annotations
 

@@ -97,7 +97,9 @@ class Catalogue:
         self._world = world
         total = PRODUCTS_PER_90_DAYS * math.sqrt(world.scale)
         self._opening = max(20, round(total * OPENING_SHARE))
-        self._volume = Volume(world, "products", total * (1 - OPENING_SHARE), OFFICE_WEEK)
+        self._volume = Volume(
+            world, "products", total * (1 - OPENING_SHARE), OFFICE_WEEK, lambda days: np.sqrt(world.grown(days))
+        )
         self.cohorts = Cohorts(self._launches)
 
     def _launches(self, day: int) -> Columns:
@@ -158,7 +160,8 @@ class Catalogue:
         first = np.searchsorted(category[by_category], np.arange(len(CATEGORIES) + 1))
         low, high = bounds[first[category[products]]], bounds[first[category[products] + 1]]
         drawn = np.searchsorted(bounds, low + rng.random(len(products)) * (high - low), side="right") - 1
-        return by_category[drawn]
+        # Rounding may reach the next category's first.
+        return by_category[np.minimum(drawn, first[category[products] + 1] - 1)]
 
     def refunds(self, day: int, products: np.ndarray) -> np.ndarray:
         """How often each of these products comes back, as a multiple of the store's mean."""

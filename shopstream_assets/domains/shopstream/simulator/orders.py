@@ -219,7 +219,7 @@ def _life(rng: np.random.Generator, created: np.ndarray, refunded_share: np.ndar
 
     Paid minutes to hours later (log-normal, median 12 min), shipped 1 to 3 days after that, delivered 2 to 7 days after
     shipping. 3 % are cancelled, half of them for want of payment; each is refunded with the chance `refunded_share`, 1
-    to 14 days after delivery. In the mean that is 3.9 %, so that 2 to 5 % of all orders are refunded even when the
+    to 14 days after delivery. In the mean that is 3.7 %, so that 2 to 5 % of all orders are refunded even when the
     youngest are still on their way.
     """
     n = len(created)

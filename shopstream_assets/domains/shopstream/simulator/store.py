@@ -27,8 +27,9 @@ class Simulator(SimulatedSource):
     busy_rows_per_day: ClassVar[Mapping[str, int]] = {
         "users": 25,
         "products": 10,
-        "orders": 600,
-        "order_items": 450,
+        # As many customers as come in two years order twice as much as those of the first quarter.
+        "orders": 1_400,
+        "order_items": 1_000,
         "events": 300,
         "crm_contacts": 20,
     }

@@ -224,6 +224,8 @@ def _countries(marts: Marts, period: Period, unit: str) -> None:
         if on_map:
             with tabs["Map"]:
                 draw(on_map, f"A map of sessions by country. {most}")
+                if left_out := charts.not_on_the_map(found, "name", "sessions"):
+                    st.caption(left_out)
         with tabs["Chart"]:
             draw(
                 charts.bars(found, "name", "sessions", ",.0f", tips, height=22),
