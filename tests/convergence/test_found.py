@@ -154,6 +154,7 @@ def test_two_rows_that_take_the_places_of_two_others_are_seen(staged_world: Worl
     staged_world.rest()
 
 
+@pytest.mark.long
 def test_a_row_that_comes_to_break_a_rule_is_taken_out_and_back_when_it_is_corrected(staged_world: World) -> None:
     staged_world.break_rule("orders", 2, at="-1 06:00")
     staged_world.rest()

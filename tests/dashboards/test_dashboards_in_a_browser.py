@@ -19,7 +19,7 @@ from shopstream_assets.platform.declare.registry import domain_named
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
-START_SECONDS, ANSWER_SECONDS = 90, 60
+START_SECONDS, ANSWER_SECONDS, PARSE_SECONDS = 90, 60, 300
 PATHS = [
     ("", "Sales overview"),
     *(
@@ -119,7 +119,8 @@ def test_every_page_is_drawn_without_an_error_or_a_request_outside_and_new_figur
         expect(visitor.get_by_role("dialog")).to_have_count(0)
         assert not barriers(visitor), path
 
-    # The catalogue is one click away, and says what the model says of its column.
+    # The catalogue is one click away, and says what the model says of its column. dbt may have to parse the project.
+    OPENER.open(f"{address}/catalogue/shopstream/manifest.json", timeout=PARSE_SECONDS).close()
     with visitor.expect_popup() as opened:
         visitor.get_by_role("link", name="Catalogue of ShopStream").click()
     catalogue = opened.value

@@ -118,6 +118,7 @@ def test_a_full_build_passes_its_own_tests_and_agrees_with_plain_python_to_the_c
     assert signups(warehouse) == signup_conversion(log)
 
 
+@pytest.mark.long
 def test_partitions_in_any_order_and_more_than_once_give_what_a_full_refresh_gives(warehouse: Warehouse) -> None:
     log = busy_store(seed=2)
     windows = [window(5, 7), window(0, 1), window(2, 4)]
@@ -236,6 +237,7 @@ def booked(warehouse: Warehouse) -> dict[dt.date, tuple[int, int, Decimal]]:
     return {date: (orders, refunds, net) for date, orders, refunds, net in rows}
 
 
+@pytest.mark.long
 def test_a_product_that_changes_category_takes_its_history_along(warehouse: Warehouse, shop: Log) -> None:
     assert {key[2] for key in overview(warehouse)} == {"books", "games"}
 

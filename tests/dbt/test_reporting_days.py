@@ -77,6 +77,7 @@ def test_every_date_is_the_day_that_the_zones_own_calendar_has(
     assert sold == set(days.values())
 
 
+@pytest.mark.long
 def test_an_order_within_ninety_days_over_a_change_of_clocks_counts_in_a_windowed_run_too(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_row_that_breaks_a_rule_leaves_and_comes_back_when_it_is_corrected(war
     assert warehouse.rows(ORDERS) == before
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shop")
 def test_a_cursor_that_moved_back_does_not_bring_the_old_version_back(warehouse: Warehouse) -> None:
     warehouse.publish("orders", day(0), [order(1, 1, status="refunded", updated_at=at(0), _snapshot="0002")])

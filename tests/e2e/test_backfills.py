@@ -11,6 +11,9 @@ from store import Run, Store
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.platform.operate.repair import commands, days_by_asset
 
+# Each needs a store that was built by processes of its own, which takes minutes.
+pytestmark = pytest.mark.long
+
 
 def dbt_steps(run: Run) -> list[str]:
     """The steps of a run that built models."""
@@ -32,7 +35,6 @@ def test_all_assets_and_a_range_of_days_are_one_run_that_builds_each_mart_once(s
     assert found == expected
 
 
-@pytest.mark.long
 def test_a_backfill_of_some_tables_and_days_touches_nothing_else(store: Store) -> None:
     days = store.days(10, 3)
     tables = ("users", "products")
@@ -49,7 +51,6 @@ def test_a_backfill_of_some_tables_and_days_touches_nothing_else(store: Store) -
     assert not dbt_steps(run)
 
 
-@pytest.mark.long
 def test_a_backfill_whose_worker_is_killed_completes_by_itself(store: Store) -> None:
     days = store.days(13, 10)
     backfill = store.dagster.backfill(store.dagster.assets(), days)

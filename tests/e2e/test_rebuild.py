@@ -16,6 +16,9 @@ from shopstream_assets.embedded import stack
 from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
+# Each needs a store that was built by processes of its own, which takes minutes.
+pytestmark = pytest.mark.long
+
 SHOPSTREAM = [sys.executable, "-c", "from shopstream_assets.cli import main; main()"]
 SECONDS = 300
 TABLES = ("CORE.FACT_ORDERS", "CORE.DIM_CUSTOMERS", "MARTS.MART_SALES_OVERVIEW", "MARTS.MART_CUSTOMER_LTV")
@@ -90,7 +93,6 @@ def test_a_fact_that_was_spoiled_comes_right_with_all_that_was_made_from_it_and_
     assert shop.ledger() == ledger
 
 
-@pytest.mark.long
 def test_tables_built_before_there_was_a_ledger_are_built_anew_whatever_day_is_asked_for(shop: Shop) -> None:
     before, ledger, database = shop.rows(), shop.ledger(), shop.warehouse.database
     shop.execute(f"drop table {database}.CORE.BUILT_PARTITIONS")
@@ -122,7 +124,6 @@ def test_a_name_that_is_no_model_is_refused_with_those_that_are(shop: Shop) -> N
     assert "fact_orders" in result.stderr
 
 
-@pytest.mark.long
 def test_a_rebuild_that_fails_exits_with_an_error_that_says_why(shop: Shop) -> None:
     result = shop.run([*SHOPSTREAM, "rebuild", "dim_products"], SNOWFLAKE_DATABASE="NO_SUCH_DATABASE")
 
