@@ -44,7 +44,7 @@ def main() -> None:
                 partial(show, domain, page),
                 title=page.title,
                 icon=f":material/{page.icon}:",
-                url_path=f"{domain.name}-{page.path}",
+                url_path=page.address(domain.name),
             )
             for page in (*domain.pages, HEALTH)
         ]

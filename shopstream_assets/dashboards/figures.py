@@ -8,9 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from shopstream_assets.dashboards import charts
 from shopstream_assets.dashboards.charts import Drawn
 from shopstream_assets.dashboards.spreadsheet import csv
 
@@ -120,6 +123,24 @@ def figure(title: str, unit: str, meaning: str, key: str) -> AbstractContextMana
 def draw(chart: Drawn, describes: str) -> None:
     """A chart, and in words what it shows; it can be saved as a picture."""
     st.altair_chart(chart, width="stretch", alt=describes)
+
+
+def behind_map(
+    rows: pd.DataFrame, value: str, tips: Sequence[alt.Tooltip], describes: str, others: Sequence[str]
+) -> Sequence[DeltaGenerator]:
+    """The tabs `others`, behind one with a map of the rows, where any of them is a country, and of those it lacks.
+
+    The column `name` has their ISO 3166 alpha-2 codes.
+    """
+    on_map = charts.world_map(rows, "name", value, "~s", tips)
+    if on_map is None:
+        return st.tabs(others)
+    first, *behind = st.tabs(["Map", *others])
+    with first:
+        draw(on_map, describes)
+        if left_out := charts.not_on_the_map(rows, "name", value):
+            st.caption(left_out)
+    return behind
 
 
 def take_along(table: pd.DataFrame, name: str) -> None:

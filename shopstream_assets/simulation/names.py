@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -31,10 +32,17 @@ COUNTRIES = (
     ("AT", 0.02, "Europe/Vienna", "de_DE"),
     ("CA", 0.01, "America/Toronto", "en_US"),
 )
-COUNTRY_CODES = tuple(country for country, *_ in COUNTRIES)
-COUNTRY_SHARES = tuple(share for _, share, *_ in COUNTRIES)
-COUNTRY_ZONES = tuple(ZoneInfo(zone) for _, _, zone, _ in COUNTRIES)
-LOCALE_OF_COUNTRY = np.array([LOCALES.index(locale) for *_, locale in COUNTRIES])
+
+
+def columns_of(
+    countries: Sequence[tuple[str, float, str, str]],
+) -> tuple[tuple[str, ...], tuple[float, ...], tuple[ZoneInfo, ...], np.ndarray]:
+    """Codes, shares, time zones, and positions in LOCALES of countries that are given as COUNTRIES is."""
+    codes, shares, zones, locales = zip(*countries, strict=True)
+    return codes, shares, tuple(map(ZoneInfo, zones)), np.array([LOCALES.index(locale) for locale in locales])
+
+
+COUNTRY_CODES, COUNTRY_SHARES, COUNTRY_ZONES, LOCALE_OF_COUNTRY = columns_of(COUNTRIES)
 
 # Reserved for documentation by RFC 2606: mail to them reaches nobody.
 MAIL_DOMAINS = ("example.com", "example.org", "example.net")

@@ -18,3 +18,7 @@ class Page:
     title: str
     icon: str
     module: str
+
+    def address(self, domain: str) -> str:
+        """Where it is, below the dashboards' own address."""
+        return f"{domain}-{self.path}"

@@ -30,7 +30,7 @@ def exposure_specs(domain: Domain) -> list[dg.AssetSpec]:
         name, page = exposure["name"], pages.get(exposure["name"])
         told: dict[str, object] = {"url": dg.MetadataValue.url(exposure["url"])} if exposure.get("url") else {}
         if page and (found := find_spec(page.module)) and found.origin:
-            told |= {"address": f"/{domain.name}-{page.path}", **code_references((Path(found.origin), 1))}
+            told |= {"address": f"/{page.address(domain.name)}", **code_references((Path(found.origin), 1))}
         owner = exposure["owner"].get("email") or exposure["owner"].get("name") or ""
         specs.append(
             dg.AssetSpec(

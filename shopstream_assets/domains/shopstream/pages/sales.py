@@ -18,6 +18,7 @@ from shopstream_assets.dashboards.figures import (
     EURO_CENTS,
     SHARE,
     Card,
+    behind_map,
     cards,
     draw,
     figure,
@@ -199,20 +200,13 @@ def _by(marts: Marts, basis: Basis, period: Period, chosen: Condition, column: s
         alt.Tooltip("change:Q", title=f"Against {earlier}", format="+.1%"),
     ]
     with figure(title, told, marts.meaning(basis.mart, "net_revenue"), key):
-        on_map = charts.world_map(found, "name", "net_revenue", "~s", tips[1:]) if key == "country" else None
-        names = [*(["Map"] if on_map else []), "Chart", "Table"]
-        tabs = dict(zip(names, st.tabs(names), strict=True))
-        if on_map:
-            with tabs["Map"]:
-                draw(on_map, f"A map of {title.lower()}, {period}. The most: {found['name'].iloc[0]}.")
-                if left_out := charts.not_on_the_map(found, "name", "net_revenue"):
-                    st.caption(left_out)
-        with tabs["Chart"]:
-            draw(
-                charts.bars(found, "name", "net_revenue", ",.0f", tips),
-                f"Bars of {title.lower()}, {period}. The most: {found['name'].iloc[0]}.",
-            )
-        with tabs["Table"]:
+        shows, names = f"of {title.lower()}, {period}. The most: {found['name'].iloc[0]}.", ("Chart", "Table")
+        bars, rows = (
+            behind_map(found, "net_revenue", tips[1:], f"A map {shows}", names) if key == "country" else st.tabs(names)
+        )
+        with bars:
+            draw(charts.bars(found, "name", "net_revenue", ",.0f", tips), f"Bars {shows}")
+        with rows:
             table(
                 found,
                 {

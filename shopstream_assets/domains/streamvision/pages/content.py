@@ -11,6 +11,7 @@ from shopstream_assets.dashboards.figures import (
     COUNT,
     SHARE,
     Card,
+    behind_map,
     cards,
     draw,
     figure,
@@ -217,20 +218,10 @@ def _countries(marts: Marts, period: Period, unit: str) -> None:
         if found.empty:
             nothing("sessions")
             return
-        most = f"The most: {found['name'].iloc[0]}."
-        on_map = charts.world_map(found, "name", "sessions", "~s", tips[1:])
-        names = [*(["Map"] if on_map else []), "Chart"]
-        tabs = dict(zip(names, st.tabs(names), strict=True))
-        if on_map:
-            with tabs["Map"]:
-                draw(on_map, f"A map of sessions by country. {most}")
-                if left_out := charts.not_on_the_map(found, "name", "sessions"):
-                    st.caption(left_out)
-        with tabs["Chart"]:
-            draw(
-                charts.bars(found, "name", "sessions", ",.0f", tips, height=22),
-                f"Bars of sessions by country. {most}",
-            )
+        shows = f"of sessions by country. The most: {found['name'].iloc[0]}."
+        (bars,) = behind_map(found, "sessions", tips[1:], f"A map {shows}", ("Chart",))
+        with bars:
+            draw(charts.bars(found, "name", "sessions", ",.0f", tips, height=22), f"Bars {shows}")
 
 
 def _titles(marts: Marts, period: Period, chosen: Condition, unit: str) -> None:

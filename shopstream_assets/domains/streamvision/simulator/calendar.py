@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from shopstream_assets.simulation.names import LOCALES
+from shopstream_assets.simulation.names import columns_of
 from shopstream_assets.simulation.world import HOUR, MINUTE, World, offsets
 
 REFERENCE_DAYS = 365
@@ -31,10 +30,7 @@ COUNTRIES = (
     ("BE", 0.02, "Europe/Brussels", "fr_FR"),
     ("CH", 0.02, "Europe/Zurich", "de_DE"),
 )
-CODES = tuple(country for country, *_ in COUNTRIES)
-SHARES = tuple(share for _, share, *_ in COUNTRIES)
-LOCALE = np.array([LOCALES.index(locale) for *_, locale in COUNTRIES])
-ZONES = tuple(ZoneInfo(zone) for _, _, zone, _ in COUNTRIES)
+CODES, SHARES, ZONES, LOCALE = columns_of(COUNTRIES)
 
 # Share of a day's viewing by the hour that it begins, in local time: after work, and all afternoon at weekends.
 _WORKDAY = (14, 7, 3, 2, 2, 3, 7, 12, 12, 11, 12, 14, 20, 21, 20, 22, 28, 40, 58, 80, 100, 98, 66, 34)
