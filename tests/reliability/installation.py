@@ -31,9 +31,9 @@ ANSWERS = "Dagster is at http://"
 FOREIGN = ("SHOPSTREAM_", "STREAMVISION_", "AWS_", "SNOWFLAKE_", "DAGSTER_", "PG")
 
 COMMAND, DAEMON, WEBSERVER, DOOR, CODE = "the command", "the daemon", "the webserver", "a code server", "its code"
-FORK_SERVER, RUN = "the fork server", "a run"
+FORK_SERVER, RUN, DASHBOARDS = "the fork server", "a run", "the dashboards"
 POSTGRES, BACKEND, S3, WAREHOUSE = "Postgres", "a backend of Postgres", "S3", "the warehouse"
-KILLED = (COMMAND, DAEMON, WEBSERVER, DOOR, CODE, FORK_SERVER, RUN, POSTGRES, BACKEND, S3, WAREHOUSE)
+KILLED = (COMMAND, DAEMON, WEBSERVER, DASHBOARDS, DOOR, CODE, FORK_SERVER, RUN, POSTGRES, BACKEND, S3, WAREHOUSE)
 """Roles of processes that are killed."""
 SERVICES = {postgres.NAME: POSTGRES, aws.NAME: S3, warehouse.NAME: WAREHOUSE}
 # What Python starts beside a fork server, and Postgres beside its postmaster.
@@ -204,6 +204,7 @@ class Installation:
             ("stack up --ui", COMMAND),
             ("dagster._daemon", DAEMON),
             ("dagster_webserver", WEBSERVER),
+            ("shopstream_assets.dashboards", DASHBOARDS),
             ("code-server start", DOOR),
             ("api grpc", CODE),
         ):
@@ -223,7 +224,7 @@ class Installation:
     def left_over(self) -> Iterator[str]:
         """What there would not be had nothing been killed: processes, and temporary files."""
         found = self.processes()
-        once = (COMMAND, DAEMON, WEBSERVER, POSTGRES, S3, WAREHOUSE)
+        once = (COMMAND, DAEMON, WEBSERVER, DASHBOARDS, POSTGRES, S3, WAREHOUSE)
         doors = len(found[DOOR])
         allowed = {**dict.fromkeys(once, 1), FORK_SERVER: 1, DOOR: doors, CODE: doors, RUN: 0, OTHER: 0}
         for role, most in allowed.items():
