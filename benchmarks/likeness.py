@@ -16,8 +16,9 @@ import pandas as pd
 from benchmarks.customer_value import DAYS, OLIST, STORES
 from shopstream_assets.domains.shopstream.simulator import Simulator
 from shopstream_assets.simulation.names import COUNTRIES
+from tests.shopstream.shops import eur_per_unit
 
-TABLES = ("users", "products", "orders", "order_items")
+TABLES = ("users", "products", "orders", "order_items", "exchange_rates")
 ZONES = {country: zone for country, _, zone, _ in COUNTRIES}
 # Days after the first order within which another one is one more purchase of the same customer.
 AGAIN_DAYS = 180
@@ -65,7 +66,8 @@ def played(start: dt.date, seed: int) -> Mapping[str, pd.DataFrame]:
         moments.dt.tz_convert(str(zone)).dt.tz_localize(None)
         for zone, moments in rows["orders"]["created_at"].groupby(zones)
     ]
-    return {**rows, "orders": rows["orders"].assign(local=pd.concat(parts))}
+    worth = eur_per_unit(rows["orders"], rows["exchange_rates"])
+    return {**rows, "orders": rows["orders"].assign(local=pd.concat(parts), value=_value(rows["orders"]) * worth)}
 
 
 def olist(folder: Path) -> Mapping[str, pd.DataFrame]:
@@ -73,7 +75,12 @@ def olist(folder: Path) -> Mapping[str, pd.DataFrame]:
     from tests.e2e.olist import Files, tables
 
     rows = tables(Files.read(folder))
-    return {**rows, "orders": rows["orders"].assign(local=rows["orders"]["created_at"].dt.tz_localize(None))}
+    orders = rows["orders"]
+    return {**rows, "orders": orders.assign(local=orders["created_at"].dt.tz_localize(None), value=_value(orders))}
+
+
+def _value(orders: pd.DataFrame) -> pd.Series[float]:
+    return orders["total_amount"].astype(float) - orders["shipping_amount"].astype(float)
 
 
 def figures(rows: Mapping[str, pd.DataFrame]) -> dict[str, float]:
@@ -82,8 +89,7 @@ def figures(rows: Mapping[str, pd.DataFrame]) -> dict[str, float]:
 
 
 def _figures(orders: pd.DataFrame, items: pd.DataFrame, products: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    value = orders["total_amount"].astype(float) - orders["shipping_amount"].astype(float)
-    value = value[value > 0]
+    value = orders["value"][orders["value"] > 0]
     yield "order value, mean by median", value.mean() / value.median()
     yield "order value, 90th percentile by median", float(value.quantile(0.9)) / value.median()
     yield "order value, standard deviation by mean", value.std() / value.mean()

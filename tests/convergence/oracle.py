@@ -27,10 +27,12 @@ VALID = {
     "users": f"country ~ '^[A-Z]{{2}}$' and {_CREATED}",
     "products": f"{_money('price', 'cost')} and {_CREATED}",
     "orders": "status in ('pending', 'paid', 'shipped', 'delivered', 'cancelled', 'refunded') and "
-    f"{_money('discount_amount', 'shipping_amount', 'total_amount')} and {_CREATED}",
+    f"currency ~ '^[A-Z]{{3}}$' and {_money('discount_amount', 'shipping_amount', 'total_amount')} and {_CREATED}",
     "order_items": f"quantity >= 1 and {_money('unit_price')} and {_CREATED}",
     "events": "event_type in ('signup', 'page_view', 'product_view', 'add_to_cart', 'checkout', 'purchase')",
     "crm_contacts": _CREATED,
+    "exchange_rates": "currency ~ '^[A-Z]{3}$' and currency <> 'EUR' and eur_per_unit > 0 "
+    f"and eur_per_unit < 10000000000 and {_CREATED}",
 }
 COLUMNS = {
     "users": "id, email, first_name, last_name, country, plan, acquisition_channel, "
@@ -43,6 +45,8 @@ COLUMNS = {
     "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
     "events": "id, user_id, session_id::text as session_id, event_type, product_id, order_id, "
     "properties::text as properties, occurred_at at time zone 'UTC' as occurred_at",
+    "exchange_rates": "id, currency, valid_from, eur_per_unit, "
+    "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
     "crm_contacts": "id, user_id, email, company, lead_source, lifecycle_stage, owner, "
     "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
 }
@@ -50,51 +54,77 @@ CURSORS = {name: "occurred_at" if name == "events" else "updated_at" for name in
 
 # Every figure below is made of these, one per table: the rows that must have arrived.
 _FACTS = """
+dim_exchange_rates as (
+    select distinct on (currency, valid_from) id as rate_id, currency, valid_from as valid_from_date,
+           (select min(later.valid_from) from exchange_rates as later
+            where later.currency = r.currency and later.valid_from > r.valid_from) as valid_until_date,
+           eur_per_unit, updated_at
+    from exchange_rates as r order by currency, valid_from, id desc
+),
+rated as (
+    select o.*, e.eur_per_unit, coalesce(e.eur_per_unit is not null
+               and o.status in ('paid', 'shipped', 'delivered', 'refunded'), false) as is_sale
+    from orders as o cross join lateral (
+        select case when o.currency = 'EUR' then 1 else (
+            select r.eur_per_unit from exchange_rates as r
+            where r.currency = o.currency and r.valid_from <= o.created_at::date
+            order by r.valid_from desc, r.id desc limit 1
+        ) end as eur_per_unit
+    ) as e
+),
+lines as (
+    select i.*, round(i.quantity * i.unit_price * o.eur_per_unit, 2) as line_amount, o.currency,
+           round(o.discount_amount * o.eur_per_unit, 2) as order_discount, o.user_id as customer_id,
+           coalesce(o.status, 'unknown') as order_status, coalesce(o.is_sale, false) as is_sale,
+           coalesce(o.created_at, i.created_at)::date as order_date, coalesce(o.created_at, i.created_at) as ordered_at
+    from order_items as i left join rated as o on o.id = i.order_id
+),
 lines_per_order as (
-    select order_id, count(*) as line_count, sum(quantity) as units, sum(quantity * unit_price) as items_amount
-    from order_items group by order_id
+    select order_id, count(*) as line_count, sum(quantity) as units, sum(line_amount) as items_amount
+    from lines group by order_id
 ),
 fact_orders as (
     select o.id as order_id, o.user_id as customer_id, o.status, o.currency, o.shipping_country, o.payment_method,
            coalesce(l.line_count, 0) as line_count, coalesce(l.units, 0) as units,
-           coalesce(l.items_amount, 0) as items_amount, o.discount_amount as order_discount, o.shipping_amount,
-           o.total_amount,
-           case when s.is_sale then coalesce(l.items_amount, 0) else 0 end as gross_revenue,
-           case when s.is_sale then o.discount_amount else 0 end as discount_amount,
-           case when o.status = 'refunded' then coalesce(l.items_amount, 0) - o.discount_amount else 0 end
-               as refunded_amount,
-           case when s.is_sale and o.status <> 'refunded' then coalesce(l.items_amount, 0) - o.discount_amount else 0
-               end as net_revenue,
-           s.is_sale, o.created_at::date as order_date, o.created_at as ordered_at, o.updated_at
-    from orders as o
-    cross join lateral (select o.status in ('paid', 'shipped', 'delivered', 'refunded') as is_sale) as s
+           case when o.eur_per_unit is not null then s.items end as items_amount, s.discount as order_discount,
+           round(o.shipping_amount * o.eur_per_unit, 2) as shipping_amount,
+           round(o.total_amount * o.eur_per_unit, 2) as total_amount, o.eur_per_unit,
+           case when o.is_sale then s.items else 0 end as gross_revenue,
+           case when o.is_sale then s.discount else 0 end as discount_amount,
+           case when o.is_sale and o.status = 'refunded' then s.items - s.discount else 0 end as refunded_amount,
+           case when o.is_sale and o.status <> 'refunded' then s.items - s.discount else 0 end as net_revenue,
+           o.is_sale, o.created_at::date as order_date, o.created_at as ordered_at, o.updated_at
+    from rated as o
     left join lines_per_order as l on l.order_id = o.id
+    cross join lateral (
+        select coalesce(l.items_amount, 0) as items, round(o.discount_amount * o.eur_per_unit, 2) as discount
+    ) as s
 ),
 cents as (
-    select i.*, i.quantity * i.unit_price as line_amount, i.quantity * i.unit_price * 100 as c,
-           coalesce(o.order_discount, 0) * 100 as d, o.customer_id, coalesce(o.status, 'unknown') as order_status,
-           coalesce(o.is_sale, false) as is_sale, coalesce(o.order_date, i.created_at::date) as order_date,
-           coalesce(o.ordered_at, i.created_at) as ordered_at,
-           sum(i.quantity * i.unit_price * 100) over (partition by i.order_id order by i.id) as up_to,
-           sum(i.quantity * i.unit_price * 100) over (partition by i.order_id) as t,
-           row_number() over (partition by i.order_id order by i.quantity * i.unit_price desc, i.id) = 1 as is_main_line
-    from order_items as i left join fact_orders as o on o.order_id = i.order_id
+    select *, coalesce(line_amount, 0) * 100 as c, coalesce(order_discount, 0) * 100 as d,
+           sum(coalesce(line_amount, 0) * 100) over (partition by order_id order by id) as up_to,
+           sum(coalesce(line_amount, 0) * 100) over (partition by order_id) as t,
+           row_number() over (partition by order_id order by coalesce(line_amount, 0) desc, id) = 1 as is_main_line
+    from lines
 ),
 shared as (
-    select *, case when t = 0 then case when is_main_line then d else 0 end
+    select *, case when line_amount is null then null
+                   when t = 0 then case when is_main_line then d else 0 end
                    else floor((2 * d * up_to + t) / (2 * t)) - floor((2 * d * (up_to - c) + t) / (2 * t))
               end / 100 as discount_share
     from cents
 ),
 fact_order_items as (
-    select id as line_id, order_id, product_id, customer_id, order_status, quantity,
+    select id as line_id, order_id, product_id, customer_id, order_status, currency, quantity,
            case when is_sale then quantity else 0 end as units_sold,
-           case when order_status = 'refunded' then quantity else 0 end as units_refunded,
+           case when is_sale and order_status = 'refunded' then quantity else 0 end as units_refunded,
            unit_price, line_amount, discount_share,
            case when is_sale then line_amount else 0 end as gross_revenue,
            case when is_sale then discount_share else 0 end as discount_amount,
-           case when order_status = 'refunded' then line_amount - discount_share else 0 end as refunded_amount,
-           case when is_sale and order_status <> 'refunded' then line_amount - discount_share else 0 end as net_revenue,
+           case when is_sale and order_status = 'refunded' then line_amount - discount_share else 0 end
+               as refunded_amount,
+           case when is_sale and order_status <> 'refunded' then line_amount - discount_share else 0 end
+               as net_revenue,
            is_sale, is_main_line, order_date, ordered_at, updated_at
     from shared
 ),
@@ -165,7 +195,7 @@ fact_refunds as (
     select o.order_id, o.customer_id, o.shipping_country, o.refunded_amount, o.order_date, o.ordered_at,
            r.refunded_at::date as refunded_date, r.refunded_at
     from fact_orders as o join ({refunds}) as r on r.order_id = o.order_id
-    where o.status = 'refunded'
+    where o.is_sale and o.status = 'refunded'
 ),
 entries as (
     select order_id, shipping_country, product_category, units_sold as units, 0 as units_refunded, gross_revenue,
@@ -402,6 +432,7 @@ MODELS = (
     Model("CORE.FACT_SESSIONS", ("session_id",)),
     Model("CORE.DIM_CUSTOMERS", ("customer_id",)),
     Model("CORE.DIM_PRODUCTS", ("product_id",)),
+    Model("CORE.DIM_EXCHANGE_RATES", ("currency", "valid_from_date")),
     Model("CORE.DIM_DATE", ("date_day",)),
     Model("MARTS.MART_SALES_OVERVIEW", ("order_date", "shipping_country", "product_category")),
     Model("MARTS.MART_SALES_AS_BOOKED", ("booked_date", "shipping_country", "product_category")),

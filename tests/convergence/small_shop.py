@@ -1,4 +1,4 @@
-"""The source of the convergence machine: ShopStream's own six tables with tens of rows, and whatever befalls them.
+"""The source of the convergence machine: ShopStream's own tables with tens of rows, and whatever befalls them.
 
 Every operation names its rows by key, so that it means the same wherever in a sequence it stands; on a row that is not
 there, or that another transaction has locked, it does nothing. Moments are written "<day> <time>", as "-2 06:00" for
@@ -23,7 +23,7 @@ from shopstream_assets.platform.declare.tables import postgres_ddl
 # Partitions of the machine: today and the five days before it.
 DAYS = 6
 CURSORS: Mapping[str, str] = {table.name: table.cursor for table in TABLES if table.cursor}
-KEYS = {"users": 4, "products": 4, "orders": 6, "order_items": 10, "events": 8, "crm_contacts": 4}
+KEYS = {"users": 4, "products": 4, "orders": 6, "order_items": 10, "events": 8, "crm_contacts": 4, "exchange_rates": 4}
 """How many keys a table begins with: 1, 2, ..."""
 TIMES = ("00:00", "06:00", "12:34:56.789012", "23:59:59.999999")
 SPECIAL_MOMENTS = ("tomorrow", "next year", "before the start", "long ago", "infinity", "-infinity", "null")
@@ -37,6 +37,7 @@ BAD_VALUES = {
     "order_items": ("quantity", "0"),
     "events": ("event_type", "sneeze"),
     "crm_contacts": ("created_at", "infinity"),
+    "exchange_rates": ("currency", "EUR"),
 }
 # The longest that an operation waits for a lock; what is locked longer is left as it is.
 LOCK_TIMEOUT_MS = 200
@@ -70,7 +71,7 @@ class SmallShop:
             connection.close()
 
     def create(self) -> None:
-        """The six tables, empty; unlike the demo's, their cursors may be null."""
+        """The tables, empty; unlike the demo's, their cursors may be null."""
         self._connection.execute(f'drop schema if exists "{self.schema}" cascade')
         self._connection.execute(f'create schema "{self.schema}"')
         for table in TABLES:
@@ -282,7 +283,8 @@ class SmallShop:
                 # Customer 5 does not exist at first.
                 "user_id": 1 + variant % 5,
                 "status": ORDER_STATUSES[(key + variant) % len(ORDER_STATUSES)],
-                "currency": "EUR",
+                # Dollars have rates, of pounds only the one that a variant of key 3 may give.
+                "currency": ("EUR", "EUR", "EUR", "USD", "GBP")[(key + variant) % 5],
                 "discount_amount": ("0.00", "3.33", "1.01")[variant % 3],
                 "shipping_amount": "4.90",
                 "total_amount": f"{20 + variant}.00",
@@ -312,6 +314,12 @@ class SmallShop:
                 "lead_source": "fair",
                 "lifecycle_stage": ("lead", "customer")[variant % 2],
                 "owner": "Grace",
+                "created_at": created,
+            },
+            "exchange_rates": {
+                "currency": "GBP" if (key, variant % 2) == (3, 1) else "USD",
+                "valid_from": self.day(DAYS - key),
+                "eur_per_unit": ("0.91", "1.08765432", "0.005")[(key + variant) % 3],
                 "created_at": created,
             },
         }

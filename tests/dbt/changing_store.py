@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 
-from small_store import CONTEXTS, CURSOR, START, Row, at, contact, event, line, order, partition_of, product, user
+from small_store import CONTEXTS, CURSOR, START, Row, at, contact, event, line, order, partition_of, product, rate, user
 
 DAYS = 4
 LAST_DAY = START + dt.timedelta(days=DAYS - 1)
-KEYS = {"users": 5, "products": 4, "orders": 8, "order_items": 12, "events": 10, "crm_contacts": 4}
+KEYS = {"users": 5, "products": 4, "orders": 8, "order_items": 12, "events": 10, "crm_contacts": 4, "exchange_rates": 5}
 
 
 class ChangingStore:
@@ -57,12 +57,16 @@ class ChangingStore:
             return product(id, made, category=draw.choice(["books", "games"]), **moment)
         if table == "orders":
             status, discount = draw.choice(["paid", "refunded", "cancelled"]), Decimal(draw.choice([0, 1, 333])) / 100
-            return order(id, made, user_id=user_id, status=status, discount_amount=discount, **moment)
+            said = {"status": status, "discount_amount": discount, "currency": draw.choice(["EUR", "USD", "GBP"])}
+            return order(id, made, user_id=user_id, **said, **moment)
         if table == "order_items":
             price = Decimal(draw.choice([0, 999, 3333])) / 100
             return line(id, order_id, made, product_id=product_id, unit_price=price, **moment)
         if table == "crm_contacts":
             return contact(id, made, user_id=draw.choice([None, user_id]), company=f"Company {id}", **moment)
+        if table == "exchange_rates":
+            worth = Decimal(draw.choice([90, 115])) / 100
+            return rate(id, made, currency=draw.choice(["USD", "GBP"]), eur_per_unit=worth, **moment)
         kind = draw.choice(["product_view", "add_to_cart", "checkout", "purchase"])
         said = {"session_id": f"s{draw.randint(1, 4)}", "properties": draw.choice(CONTEXTS)}
         return event(id, kind, made, user_id=draw.choice([None, user_id]), **said)

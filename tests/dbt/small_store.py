@@ -10,7 +10,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 Row = dict[str, Any]
@@ -106,6 +106,19 @@ def event(id: int, kind: str, day: int = 0, **values: Any) -> Row:
     return {"id": id, "event_type": kind, **defaults, **values}
 
 
+def rate(id: int, day: int = 0, **values: Any) -> Row:
+    """A rate that holds from the store's day number `day` on."""
+    moment = at(day)
+    defaults = {
+        "currency": "USD",
+        "valid_from": moment.date(),
+        "eur_per_unit": Decimal("0.90000000"),
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    return {"id": id, **defaults, **values}
+
+
 def contact(id: int, day: int = 0, **values: Any) -> Row:
     moment = at(day)
     defaults = {
@@ -147,7 +160,8 @@ def busy_store(seed: int) -> Log:
 
     Status changes, refunds and cancellations on later days, products that change category, customers who change
     country, a line that moves to another order, an order that moves to another customer, orders without lines, lines
-    without orders, and customers and products that are missing.
+    without orders, customers and products that are missing, orders in other currencies, some of them without a rate,
+    and a rate that is corrected.
     """
     draw = random.Random(seed)
     last = DAYS - 1
@@ -173,6 +187,15 @@ def busy_store(seed: int) -> Log:
         if id % 3 == 0:
             versions["products"].append({**row, "category": "moved", "updated_at": at(draw.randint(1, last), 4000)})
 
+    # Pounds have none on the first two days.
+    versions["exchange_rates"] = [
+        rate(1),
+        rate(2, 3, eur_per_unit=Decimal("0.91234567")),
+        rate(2, 3, eur_per_unit=Decimal("0.88"), updated_at=at(5)),
+        rate(3, 2, currency="GBP", eur_per_unit=Decimal("1.15")),
+        rate(4, 4, currency="GBP", eur_per_unit=Decimal("1.16")),
+    ]
+
     line_id = 0
     for id in range(1, 81):
         day = draw.randrange(DAYS)
@@ -183,6 +206,7 @@ def busy_store(seed: int) -> Log:
             status="pending",
             discount_amount=Decimal(draw.choice([0, 0, 1, 333, 1000])) / 100,
             shipping_country=draw.choice(["FR", "DE", "IT"]),
+            currency=draw.choice(["EUR", "EUR", "USD", "GBP"]),
         )
         versions["orders"].append(row)
         for step, status in enumerate(draw.choice([("paid", "shipped"), ("paid", "refunded"), ("cancelled",), ()])):
@@ -239,6 +263,22 @@ def shares(discount: Decimal, amounts: list[Decimal]) -> list[Decimal]:
     return result
 
 
+def in_eur(amount: Decimal, per_unit: Decimal) -> Decimal:
+    """To the cent; half a cent goes up."""
+    return (amount * per_unit).quantize(CENT, ROUND_HALF_UP)
+
+
+def eur_per_unit(log: Log, currency: str, date: dt.date) -> Decimal | None:
+    """The latest rate by then."""
+    if currency == "EUR":
+        return Decimal(1)
+    of = [row for row in latest(log, "exchange_rates").values() if row["currency"] == currency]
+    return max(
+        ((row["valid_from"], row["id"], row["eur_per_unit"]) for row in of if row["valid_from"] <= date),
+        default=(None, None, None),
+    )[2]
+
+
 SalesKey = tuple[dt.date, str, str]
 
 
@@ -257,11 +297,15 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
     buyers: dict[SalesKey, set[int]] = defaultdict(set)
     for id, head in orders.items():
         items = lines.get(id, [])
-        amounts = [item["quantity"] * item["unit_price"] for item in items] or [Decimal(0)]
+        per_unit = eur_per_unit(log, head["currency"], head["created_at"].date())
+        sold_at = Decimal(0) if per_unit is None else per_unit
+        amounts = [in_eur(item["quantity"] * item["unit_price"], sold_at) for item in items] or [Decimal(0)]
+        discount = in_eur(head["discount_amount"], sold_at)
         main = max(range(len(amounts)), key=lambda index: (amounts[index], -index))
-        sale, refunded = head["status"] in SALES, head["status"] == "refunded"
+        sale = head["status"] in SALES and per_unit is not None
+        refunded = sale and head["status"] == "refunded"
         seen = set()
-        for index, (amount, share) in enumerate(zip(amounts, shares(head["discount_amount"], amounts), strict=True)):
+        for index, (amount, share) in enumerate(zip(amounts, shares(discount, amounts), strict=True)):
             item = items[index] if items else {"product_id": None, "quantity": 0}
             bought = products.get(item["product_id"], {"category": "unknown", "cost": None})
             category = bought["category"]

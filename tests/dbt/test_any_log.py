@@ -19,22 +19,25 @@ if TYPE_CHECKING:
 
 FIRST, LOGS = int(os.environ.get("SHOPSTREAM_FIRST_LOG", "1")), int(os.environ.get("SHOPSTREAM_LOGS", "1"))
 ROUNDS = 4
+# What an order comes to.
+SOLD = {"orders", "order_items", "exchange_rates"}
 TABLES = {
     "dim_customers": {"users", "crm_contacts"},
+    "dim_exchange_rates": {"exchange_rates"},
     "dim_products": {"products"},
-    "dim_date": {"orders", "order_items", "events", "users", "crm_contacts"},
+    "dim_date": {*SOLD, "events", "users", "crm_contacts"},
     "fact_events": {"events"},
-    "fact_order_items": {"orders", "order_items"},
-    "fact_orders": {"orders", "order_items"},
-    "fact_refunds": {"orders", "order_items"},
+    "fact_order_items": SOLD,
+    "fact_orders": SOLD,
+    "fact_refunds": SOLD,
     "fact_sessions": {"events"},
     "mart_customer_ltv": set(KEYS),
-    "mart_product_months": {"products", "orders", "order_items"},
-    "mart_product_performance": {"products", "orders", "order_items", "events"},
-    "mart_sales_overview": {"products", "orders", "order_items"},
-    "mart_sales_as_booked": {"products", "orders", "order_items"},
+    "mart_product_months": {"products", *SOLD},
+    "mart_product_performance": {"products", *SOLD, "events"},
+    "mart_sales_overview": {"products", *SOLD},
+    "mart_sales_as_booked": {"products", *SOLD},
     "mart_session_funnel": {"events"},
-    "mart_signup_conversion": {"users", "crm_contacts", "orders", "order_items"},
+    "mart_signup_conversion": {"users", "crm_contacts", *SOLD},
 }
 
 

@@ -26,7 +26,24 @@ def simulated(start: dt.date, days: int, seed: int = 42) -> Shop:
         .drop_duplicates("id", keep="last")
         for table in ("orders", "users")
     )
-    return of_tables(orders, users)
+    rates = simulator.changes("exchange_rates", start, end).to_pandas()
+    worth = eur_per_unit(orders, rates)
+    in_eur = {name: orders[name].astype(float) * worth for name in ("total_amount", "shipping_amount")}
+    return of_tables(orders.assign(**in_eur), users)
+
+
+def eur_per_unit(orders: pd.DataFrame, rates: pd.DataFrame) -> pd.Series[float]:
+    """What a unit of each order's currency was worth on its day, by the rows of exchange_rates."""
+    known = rates.assign(day=pd.to_datetime(rates["valid_from"]).astype("datetime64[ns]"))
+    found = pd.merge_asof(
+        orders.assign(day=orders["created_at"].dt.tz_localize(None).dt.normalize().astype("datetime64[ns]"))
+        .reset_index()
+        .sort_values("day", kind="stable"),
+        known[["currency", "day", "eur_per_unit"]].sort_values("day", kind="stable"),
+        on="day",
+        by="currency",
+    ).set_index("index")["eur_per_unit"]
+    return found.where(orders["currency"] != "EUR", 1.0).astype(float).reindex(orders.index)
 
 
 def olist(folder: Path) -> Shop:

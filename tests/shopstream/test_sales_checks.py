@@ -17,7 +17,7 @@ from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.checks import equals_the_source, equals_the_source_everywhere
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.domains.shopstream.sales_comparison import Comparison, Sales, compare_sales
-from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS, PRODUCTS
+from shopstream_assets.domains.shopstream.tables import EXCHANGE_RATES, ORDER_ITEMS, ORDERS, PRODUCTS
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.declare.tables import postgres_ddl
@@ -49,7 +49,7 @@ class Shop:
 
     def create(self) -> None:
         self.sql(f"drop schema if exists {SCHEMA} cascade; create schema {SCHEMA}")
-        for table in (ORDERS, ORDER_ITEMS, PRODUCTS):
+        for table in (ORDERS, ORDER_ITEMS, PRODUCTS, EXCHANGE_RATES):
             for statement in postgres_ddl(table, SCHEMA):
                 self.sql(statement)
         for number in range(1, 9):
@@ -77,10 +77,10 @@ class Shop:
         from shopstream_assets.platform.transform.dbt_manifest import parsed_project
         from shopstream_assets.platform.transform.dbt_run import FAILURE_EVENTS, run_dbt
 
-        for table in (PRODUCTS, ORDERS, ORDER_ITEMS):
+        for table in (PRODUCTS, ORDERS, ORDER_ITEMS, EXCHANGE_RATES):
             extract_to_lake(self.services.source, self.services.store, table, window, FIRST)
             load_from_lake(self.services.store, self.services.warehouse, table, window)
-        models = ["dim_products", "fact_order_items", "fact_orders", "mart_sales_overview"]
+        models = ["dim_products", "dim_exchange_rates", "fact_order_items", "fact_orders", "mart_sales_overview"]
         with tempfile.TemporaryDirectory() as target:
             arguments = dbt_arguments(SHOPSTREAM, models, window, target, full_refresh=False)
             with closing(run_dbt(arguments, parsed_project(SHOPSTREAM).parsed, self.services.warehouse)) as events:
@@ -131,20 +131,58 @@ def test_mart_and_quarantine_make_up_the_source_and_both_are_told(shop: Shop) ->
         assert (figures["net_revenue_in_quarantine_eur"], figures["dates_compared"]) == (90.0, 5)
 
 
-def test_an_order_in_another_currency_is_never_counted_as_euros(shop: Shop) -> None:
+def test_an_order_in_another_currency_counts_at_its_rate_and_not_at_all_without_one(shop: Shop) -> None:
+    def in_the_mart() -> tuple[object, object]:
+        for check, *days in ((equals_the_source, DAYS.first, DAYS.last), (equals_the_source_everywhere,)):
+            found = shop.check(check, *days)
+            assert found.passed, found.description
+            assert told(found)["dates_not_settled"] == 0
+        figures = told(found)
+        in_quarantine = figures["net_revenue_eur"] - figures["net_revenue_in_the_mart_eur"]  # type: ignore[operator]
+        assert round(in_quarantine, 2) == 90.0
+        return figures["orders_in_the_mart"], figures["net_revenue_in_the_mart_eur"]
+
+    def rate(key: int, valid_from: int, worth: str, changed: int) -> None:
+        at = f"{day(changed)} 15:00+00"
+        shop.sql(
+            f"insert into exchange_rates values ({key}, 'USD', '{day(valid_from)}', {worth}, '{at}', '{at}') "
+            "on conflict (id) do update set valid_from = excluded.valid_from, eur_per_unit = excluded.eur_per_unit, "
+            "updated_at = excluded.updated_at"
+        )
+        shop.refresh(days_of_rates)
+
+    # On which no order or line changes: that they are built anew follows from the rates alone.
+    days_of_rates = Window(day(6), day(8))
+
+    # 10 lines of 10.00 dollars less a discount of 1.00, placed on the third day.
     shop.order(10, 3, currency="USD")
     shop.refresh()
-    found = shop.check(equals_the_source, DAYS.first, DAYS.last)
-    assert found.passed, found.description
-    figures = told(found)
-    assert (figures["orders_in_the_mart"], figures["net_revenue_in_the_mart_eur"]) == (8, 352.0)
-    assert (figures["orders_in_quarantine"], figures["net_revenue_in_quarantine_eur"]) == (2, 90.0)
-    assert figures["net_revenue_eur"] == 442.0
+    assert in_the_mart() == (8, 352.0)
+    rate(1, 4, "0.5", 6)
+    assert in_the_mart() == (8, 352.0)
+    rate(2, 2, "0.905", 6)
+    # The discount is rounded by itself: 90.50 - 0.91.
+    assert in_the_mart() == (9, round(352 + 89.59, 2))
+    # Corrected, then followed by another that was moved, then gone.
+    rate(2, 2, "0.8", 7)
+    assert in_the_mart() == (9, 352.0 + 79.2)
+    rate(1, 3, "0.5", 7)
+    assert in_the_mart() == (9, 352.0 + 49.5)
+    shop.sql("delete from exchange_rates")
+    shop.refresh(days_of_rates)
+    assert in_the_mart() == (8, 352.0)
 
-    shop.sql("update orders set currency = 'EUR', updated_at = updated_at + interval '1 minute' where id = 10")
+
+def test_a_rate_that_left_since_the_mart_was_built_is_no_fault(shop: Shop) -> None:
+    shop.sql(f"insert into exchange_rates values (1, 'USD', '{day(1)}', 0.9, '{day(2)}', '{day(2)}')")
+    shop.order(10, 3, currency="USD")
     shop.refresh()
-    figures = told(shop.check(equals_the_source, DAYS.first, DAYS.last))
-    assert (figures["orders_in_the_mart"], figures["net_revenue_in_the_mart_eur"]) == (9, 352.0 + 99.0)
+    shop.sql("delete from exchange_rates")
+    for check, *days in ((equals_the_source, DAYS.first, DAYS.last), (equals_the_source_everywhere,)):
+        found = shop.check(check, *days)
+        assert told(found)["dates_not_settled"] == 1, found.description
+        assert "1 order dates have changed since the mart was built" in (found.description or "")
+        assert found.passed or (check is equals_the_source_everywhere and found.severity == WARN)
 
 
 def test_a_line_in_quarantine_is_left_out_of_its_order_and_told(shop: Shop) -> None:

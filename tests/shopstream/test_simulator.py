@@ -12,14 +12,16 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from shops import eur_per_unit
 
 from shopstream_assets.domains.shopstream.simulator import Simulator
 from shopstream_assets.domains.shopstream.tables import EVENT_TYPES, ORDER_STATUSES, PLANS, TABLES
-from shopstream_assets.platform.declare.tables import arrow_schema
+from shopstream_assets.platform.declare.tables import MONEY, arrow_schema
 
 START = dt.date(2024, 1, 1)
 TABLE = {table.name: table for table in TABLES}
@@ -40,7 +42,7 @@ def quarter(scale: float = 1.0, seed: int = 42, start: dt.date = START) -> dict[
 def frame(table: pa.Table) -> pd.DataFrame:
     """Exact values in pandas: identifiers stay integers and money becomes integer cents."""
     for index, field in enumerate(table.schema):
-        if pa.types.is_decimal(field.type):
+        if field.type == MONEY.arrow:
             cents = pc.cast(pc.multiply(pc.cast(table[field.name], pa.decimal128(18, 2)), 100), pa.int64())
             table = table.set_column(index, field.name, cents)
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
@@ -180,7 +182,7 @@ def test_a_total_is_items_minus_discount_plus_shipping_to_the_cent() -> None:
     assert (orders["total_amount"] == lines - orders["discount_amount"] + orders["shipping_amount"]).all()
     assert (orders["discount_amount"] <= lines).all()
     assert (orders["discount_amount"] > 0).mean() == pytest.approx(0.20, abs=0.02)
-    assert orders["shipping_amount"].nunique() == 4
+    assert orders["shipping_amount"][orders["currency"] == "EUR"].nunique() == 4
 
 
 def test_every_reference_finds_its_row_when_all_days_are_played() -> None:
@@ -207,7 +209,13 @@ def test_a_line_is_sold_at_the_price_the_catalogue_then_showed() -> None:
     listed = pd.concat([frame(simulator.changes("products", day(d), day(d + 1))) for d in range(90)])
     sold = _as_listed(frames()["order_items"].sort_values("created_at"), listed)
     assert len(sold) == len(frames()["order_items"])
-    assert (sold["unit_price"] == sold["price"]).all()
+    currency = frames()["orders"].set_index("id")["currency"]
+    paid_in = sold["order_id"].map(currency)
+    worth = eur_per_unit(sold.assign(currency=paid_in), frames()["exchange_rates"])
+    in_eur = sold["unit_price"].astype(float) * worth
+    assert (sold["unit_price"] == sold["price"])[paid_in == "EUR"].all()
+    # Half a cent of the currency.
+    assert ((in_eur - sold["price"].astype(float)).abs() <= 0.501 * worth).all()
     assert sold["is_active"].all()
 
 
@@ -338,7 +346,26 @@ def test_categories_of_values_are_the_declared_ones() -> None:
     assert set(users["plan"]) == set(PLANS)
     assert {"FR", "US", "DE", "ES", "GB"} <= set(users["country"])
     assert users["country"].str.fullmatch("[A-Z]{2}").all()
-    assert set(orders["currency"]) == {"EUR"}
+    country = orders["user_id"].map(users.set_index("id")["country"])
+    expected = country.map({"CA": "CAD", "CH": "CHF", "GB": "GBP", "US": "USD"}).fillna("EUR")
+    assert (orders["currency"] == expected).mean() > 0.99
+    assert set(orders["currency"]) == {"EUR", "CAD", "CHF", "GBP", "USD"}
+
+
+@pytest.mark.parametrize("start", [START, dt.date(2024, 1, 6), dt.date(2024, 1, 7)])
+def test_a_rate_of_each_currency_holds_on_every_day_and_moves_by_little(start: dt.date) -> None:
+    rates = frame(Simulator(start).changes("exchange_rates", start, start + dt.timedelta(days=90)))
+    dates = pd.to_datetime(rates["valid_from"])
+    assert not rates.duplicated(["currency", "valid_from"]).any()
+    # The first holds before the store's first day, in zones behind UTC too; the others from the day after.
+    assert dates.min() < pd.Timestamp(start)
+    later = rates[dates > pd.Timestamp(start)]
+    made = later["created_at"].dt.tz_localize(None).dt.normalize()
+    assert (pd.to_datetime(later["valid_from"]) == made + pd.Timedelta(days=1)).all()
+    assert (made.dt.weekday < 5).all()
+    for _, of in rates.groupby("currency"):
+        moves = np.diff(np.log(of.sort_values("valid_from")["eur_per_unit"].astype(float)))
+        assert 0 < np.abs(moves).max() < 0.02
 
 
 def test_few_products_and_few_customers_make_most_of_the_sales() -> None:

@@ -3,6 +3,23 @@
     {{ status }} in ('paid', 'shipped', 'delivered', 'refunded')
 {%- endmacro %}
 
+{#- Condition: the rate is the one that holds for a currency on a date. EUR needs none. -#}
+{% macro is_rate_of(rates, currency, date) -%}
+    {{ rates }}.currency = {{ currency }}
+    and {{ rates }}.valid_from_date <= {{ date }}
+    and ({{ rates }}.valid_until_date is null or {{ rates }}.valid_until_date > {{ date }})
+{%- endmacro %}
+
+{#- EUR for one unit of a currency: 1 for EUR, null where there is no rate. -#}
+{% macro eur_per_unit(currency, rates) -%}
+    iff({{ currency }} = 'EUR', 1, {{ rates }}.eur_per_unit)::number(18, 8)
+{%- endmacro %}
+
+{#- An amount in EUR, rounded to the cent, half away from zero; null without a rate. -#}
+{% macro in_eur(amount, rate) -%}
+    round({{ amount }} * {{ rate }}, 2)::number(18, 2)
+{%- endmacro %}
+
 {#- Cost of the units that customers kept: null where it is unknown, and 0 where none was kept. -#}
 {% macro cost_of_goods(units_kept, unit_cost) -%}
     iff({{ units_kept }} = 0, 0, {{ units_kept }} * {{ unit_cost }})

@@ -14,7 +14,39 @@
     where crm_contact_id in ({{ contacts }})
 {%- endmacro %}
 
-{#- Orders that changed, and those that a touched line belongs to now or belonged to. -#}
+{#- Currencies of which a rate came, changed or left. -#}
+{% macro touched_currencies() -%}
+    select distinct currency
+    from {{ source('shopstream', 'STG_EXCHANGE_RATES') }}
+    where currency is not null and {{ in_window() }}
+    union
+    select currency
+    from {{ this }}
+    where rate_id in ({{ touched_keys('STG_EXCHANGE_RATES', 'rate_id') }})
+{%- endmacro %}
+
+{#- Orders of this table whose rate came, changed or left: from its day on, until that of the next one there is. -#}
+{% macro orders_at_another_rate() -%}
+    select orders.order_id
+    from {{ this }} as orders
+    inner join {{ touched('told') }} as told
+        on
+            told.model_name = 'dim_exchange_rates'
+            and told.text = orders.currency
+            and told.day <= orders.order_date
+    left join {{ ref('dim_exchange_rates') }} as later
+        on
+            orders.currency = later.currency
+            and told.day < later.valid_from_date
+            and orders.order_date >= later.valid_from_date
+    where later.currency is null
+    union
+    select order_id
+    from {{ this }}
+    where {{ told_everything() }}
+{%- endmacro %}
+
+{#- Orders that changed or have another rate, and those that a touched line belongs to now or belonged to. -#}
 {% macro touched_orders_of_lines() -%}
     {{ touched_keys('STG_ORDERS', 'order_id') }}
     union
@@ -25,17 +57,17 @@
     select order_id
     from {{ this }}
     where line_id in (select line_id from {{ touched('touched_lines') }})
+    union
+    {{ orders_at_another_rate() }}
 {%- endmacro %}
 
-{#- Orders that changed, or whose lines did. -#}
+{#- Orders that changed or have another rate, or whose lines did. -#}
 {% macro touched_orders() -%}
     {{ touched_keys('STG_ORDERS', 'order_id') }}
     union
     {{ told_by('fact_order_items') }}
     union
-    select order_id
-    from {{ this }}
-    where {{ told_everything() }}
+    {{ orders_at_another_rate() }}
 {%- endmacro %}
 
 {#- Condition on an order: its lines changed, or the category or cost of a product that one of them sells. -#}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
+from shopstream_assets.domains.shopstream.tables import EXCHANGE_RATES, ORDER_ITEMS, ORDERS
 from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.declare.tables import SourceTable, literal, quoted, snowflake_name
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shopstream_assets.platform.sources.postgres.resource import PostgresResource
     from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
-TABLES = (ORDERS, ORDER_ITEMS)
+TABLES = (ORDERS, ORDER_ITEMS, EXCHANGE_RATES)
 MODELS = ("fact_order_items", "fact_orders", "mart_sales_overview")
 RELATIONS = ("CORE.FACT_ORDERS", "CORE.FACT_ORDER_ITEMS", "MARTS.MART_SALES_OVERVIEW")
 
@@ -44,16 +44,12 @@ Place = tuple[str, dt.date]
 """A table and a day (UTC): a partition."""
 
 
-# Of an order `o`.
-IN_EUROS = "o.currency = 'EUR'"
-
-
 @dataclass(frozen=True)
 class Sales:
     """Orders that count as a sale, and their net revenue in EUR; docs/marts.md defines both.
 
-    An amount that is no number (NaN, infinity), or in another currency, adds nothing. `lines` counts lines in
-    quarantine, no others.
+    An amount that is no number (NaN, infinity) adds nothing; an order without a rate for its currency is no sale.
+    `lines` counts lines in quarantine, no others.
     """
 
     orders: int = 0
@@ -134,7 +130,8 @@ def compare_sales(
         snapshot = current_snapshot(connection)
         session = stack.enter_context(warehouse.connection(REPORTING))
         _refuse_missing(session, warehouse.database)
-        shop = _Shop(connection, source.schema_name, everything, window, zone)
+        rates = extract.plan(connection, EXCHANGE_RATES, source.schema_name)
+        shop = _Shop(connection, source.schema_name, rates, everything, window, zone)
         mart = _Mart(session, warehouse.database, window)
         found = _compared(shop, mart)
         drift = {}
@@ -147,6 +144,12 @@ def compare_sales(
         lies = shop.places(again.differing, mart.markers)
         for date, table, day in mart.places:
             lies[date].add((table, min(day, everything.last)))
+        if abroad := shop.dates_abroad(again.differing):
+            # Each rate matters, also one that has left: its day is told by what the mart was built from.
+            days = set(extract.fingerprints(connection, EXCHANGE_RATES, source.schema_name, everything))
+            days |= {day for name, day in mart.built if name == EXCHANGE_RATES.name}
+            for date in abroad:
+                lies[date] |= {(EXCHANGE_RATES.name, day) for day in days}
         wanted = {place for date in again.differing for place in lies[date]}
         settled = {
             (table.name, day)
@@ -211,6 +214,7 @@ SOME_DAYS = dt.timedelta(days=31)
 # A sale counts from payment on; a refund takes the money back, not the sale.
 IS_SALE = "in ('paid', 'shipped', 'delivered', 'refunded')"
 IS_PAID = "in ('paid', 'shipped', 'delivered')"
+WITH_RATES = "left join rates on rates.currency = o.currency"
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,7 @@ class _Shop:
 
     connection: Connection
     schema: str
+    rates: extract.Reading
     everything: Window
     window: Window | None
     zone: str
@@ -306,21 +311,60 @@ class _Shop:
                 found[date] |= {(table, day) for day in marked[table, key]}
         return found
 
+    def dates_abroad(self, dates: Collection[dt.date]) -> set[dt.date]:
+        """Those of the dates with an order in another currency than EUR."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"select distinct {self._date} from {self._rows(ORDERS, all_days=True)} as o "
+                f"where o.currency is distinct from 'EUR' and {self._on(dates)}",
+                (_csv(dates),),
+            )
+            return {date for (date,) in cursor.fetchall()}
+
+    @property
+    def _rates(self) -> str:
+        """(currency, days from which a rate holds, ascending, what a unit is worth in EUR from each), one per currency.
+
+        As arrays, in which a date is looked up by halving: a join by stretches of days would try each with each order.
+        """
+        return f"""
+            select currency, array_agg(valid_from order by valid_from) as valid_from,
+                   array_agg(eur_per_unit order by valid_from) as eur_per_unit
+            from (
+                select distinct on (currency, valid_from) currency, valid_from, eur_per_unit
+                from {self.rates.source} as t
+                where {self.rates.within(self.everything)} and {self.rates.valid}
+                order by currency, valid_from, id desc
+            ) as of_each_day
+            group by currency
+        """
+
+    @property
+    def _rate(self) -> str:
+        """EUR for one unit of the order's currency; null where there is no rate. Of `o` and `rates`."""
+        found = f"rates.eur_per_unit[width_bucket({self._date}, rates.valid_from)]"
+        return f"case when o.currency = 'EUR' then 1 else {found} end"
+
+    def _revenue(self, amount: str) -> str:
+        """An amount of an order that was paid, in EUR to the cent; else 0."""
+        return (
+            f"case when o.status {IS_PAID} then coalesce(round(({amount})::numeric * ({self._rate}), 2), 0) else 0 end"
+        )
+
     @property
     def _orders(self) -> str:
         """(date, orders, revenue, lines) of each order, without its lines."""
-        discount = _number("o.discount_amount")
         return (
-            f"select {self._date}, (o.status {IS_SALE})::int, "
-            f"case when o.status {IS_PAID} and {IN_EUROS} then -{discount} else 0 end, 0 from {self._rows(ORDERS)} as o"
+            f"select {self._date}, (o.status {IS_SALE} and ({self._rate}) is not null)::int, "
+            f"-{self._revenue(_number('o.discount_amount'))}, 0 from {self._rows(ORDERS)} as o {WITH_RATES}"
         )
 
     def _lines(self, order_counts: str = "true") -> str:
         """(date, 0, revenue, lines) of each line; one whose order is counted itself is no further line."""
         amount = f"l.quantity * {_number('l.unit_price')}"
         return (
-            f"select {self._date}, 0, case when o.status {IS_PAID} and {IN_EUROS} then {amount} else 0 end, "
-            f"(not ({order_counts}))::int from {self._lines_with_orders}"
+            f"select {self._date}, 0, {self._revenue(amount)}, (not ({order_counts}))::int "
+            f"from {self._lines_with_orders} {WITH_RATES}"
         )
 
     @property
@@ -345,8 +389,8 @@ class _Shop:
     def _sales(self, query: str, dates: Collection[dt.date] | None, *keys: str) -> dict[dt.date, Sales]:
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"select day, sum(orders), sum(revenue)::text, sum(lines) from ({query}) as s (day, orders, revenue, "
-                "lines) group by day",
+                f"with rates as materialized ({self._rates}) select day, sum(orders), sum(revenue)::text, sum(lines) "
+                f"from ({query}) as s (day, orders, revenue, lines) group by day",
                 (_csv(dates or ()), *keys),
             )
             return {

@@ -1,10 +1,11 @@
-"""The source tables of ShopStream. Money is EUR without VAT, countries are ISO 3166 alpha-2, times are UTC."""
+"""The source tables of ShopStream. Money is without VAT, countries are ISO 3166 alpha-2, times are UTC."""
 
 import datetime as dt
 
 from shopstream_assets.platform.declare.tables import (
     BIGINT,
     BOOLEAN,
+    DATE,
     INTEGER,
     JSON,
     MONEY,
@@ -14,6 +15,7 @@ from shopstream_assets.platform.declare.tables import (
     Column,
     RowRule,
     SourceTable,
+    numeric,
 )
 
 ORDER_STATUSES = ("pending", "paid", "shipped", "delivered", "cancelled", "refunded")
@@ -65,36 +67,35 @@ PRODUCTS = SourceTable(
 ORDERS = SourceTable(
     name="orders",
     grain="One row per order, in its latest status.",
-    description="Orders with their amounts in EUR; total = items - discount + shipping.",
+    description="Orders with their amounts in the currency they were paid in; total = items - discount + shipping.",
     owner="team:sales",
     columns=(
         Column("id", BIGINT, "Identifier of the order."),
         Column("user_id", BIGINT, "Customer who ordered.", references="users.id"),
         Column("status", TEXT, "State of the order.", values=ORDER_STATUSES),
-        Column("currency", TEXT, "ISO 4217 currency of the amounts."),
-        Column("discount_amount", MONEY, "Discount on the whole order, in EUR.", minimum=0),
-        Column("shipping_amount", MONEY, "Shipping charged, in EUR.", minimum=0),
-        Column("total_amount", MONEY, "Amount charged, in EUR: items - discount + shipping.", minimum=0),
+        Column("currency", TEXT, "ISO 4217 currency of the amounts, and of its lines' prices."),
+        Column("discount_amount", MONEY, "Discount on the whole order.", minimum=0),
+        Column("shipping_amount", MONEY, "Shipping charged.", minimum=0),
+        Column("total_amount", MONEY, "Amount charged: items - discount + shipping.", minimum=0),
         Column("shipping_country", TEXT, "Country shipped to, ISO 3166 alpha-2."),
         Column("payment_method", TEXT, "How the order was paid."),
         CREATED_AT,
         UPDATED_AT,
     ),
-    # Figures are sums of EUR: an amount of anything else among them would be wrong in every one.
-    rules=(RowRule("currency is not EUR, and there is no rate for another", "currency = 'EUR'", ("currency",)),),
+    rules=(RowRule("currency is no ISO 4217 code", "currency ~ '^[A-Z]{3}$'", ("currency",)),),
 )
 
 ORDER_ITEMS = SourceTable(
     name="order_items",
     grain="One row per product line of an order.",
-    description="Order lines: product, quantity and the unit price at which it was sold, in EUR.",
+    description="Order lines: product, quantity and the unit price at which it was sold.",
     owner="team:sales",
     columns=(
         Column("id", BIGINT, "Identifier of the line."),
         Column("order_id", BIGINT, "Order the line belongs to.", references="orders.id"),
         Column("product_id", BIGINT, "Product sold.", references="products.id"),
         Column("quantity", INTEGER, "Units sold.", minimum=1),
-        Column("unit_price", MONEY, "Price per unit before discount, in EUR.", minimum=0),
+        Column("unit_price", MONEY, "Price per unit before discount, in the order's currency.", minimum=0),
         CREATED_AT,
         UPDATED_AT,
     ),
@@ -139,4 +140,30 @@ CRM_CONTACTS = SourceTable(
     ),
 )
 
-TABLES = (USERS, PRODUCTS, ORDERS, ORDER_ITEMS, EVENTS, CRM_CONTACTS)
+EXCHANGE_RATES = SourceTable(
+    name="exchange_rates",
+    grain="One row per currency and day from which a rate holds.",
+    description="What a unit of a currency is worth in EUR, until the currency's next rate; of two for one day the one "
+    "of the greater id counts.",
+    owner="team:finance",
+    # None is set at a weekend or at Easter.
+    freshness=dt.timedelta(days=5),
+    columns=(
+        Column("id", BIGINT, "Identifier of the rate."),
+        Column("currency", TEXT, "ISO 4217 currency."),
+        Column("valid_from", DATE, "First order date (reporting time zone) that it holds for."),
+        Column("eur_per_unit", numeric(18, 8), "EUR for one unit of the currency."),
+        CREATED_AT,
+        UPDATED_AT,
+    ),
+    rules=(
+        RowRule(
+            "currency is no ISO 4217 code, or is EUR itself",
+            "currency ~ '^[A-Z]{3}$' and currency <> 'EUR'",
+            ("currency",),
+        ),
+        RowRule("a rate is greater than 0", "eur_per_unit > 0", ("eur_per_unit",)),
+    ),
+)
+
+TABLES = (USERS, PRODUCTS, ORDERS, ORDER_ITEMS, EVENTS, CRM_CONTACTS, EXCHANGE_RATES)

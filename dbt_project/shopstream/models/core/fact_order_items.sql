@@ -7,6 +7,10 @@
             "{{ remember_touched(touched_keys('STG_ORDER_ITEMS', 'line_id'), 'touched_lines') }}",
             "{{ remember_touched(touched_orders_of_lines()) }}"
         ],
+        meta={
+            'follows': {'dim_exchange_rates': ['currency', 'valid_from_date']},
+            'reads': {'dim_exchange_rates': ['currency', 'valid_from_date', 'eur_per_unit']}
+        },
         tags=['partitioned']
     )
 }}
@@ -52,7 +56,9 @@ orders as (
         id as order_id,
         user_id as customer_id,
         status,
+        currency,
         discount_amount as order_discount,
+        {{ reporting_day('created_at') }} as order_date,
         created_at as ordered_at,
         {{ is_sale() }} as is_sale
     from {{ source('shopstream', 'STG_ORDERS') }}
@@ -63,27 +69,81 @@ orders as (
 
 ),
 
+rates as (
+
+    select
+        currency,
+        valid_from_date,
+        valid_until_date,
+        eur_per_unit
+    from {{ ref('dim_exchange_rates') }}
+
+),
+
+rated as (
+
+    select
+        orders.order_id,
+        orders.customer_id,
+        orders.status,
+        orders.currency,
+        orders.order_discount,
+        orders.order_date,
+        orders.ordered_at,
+        orders.is_sale,
+        {{ eur_per_unit('orders.currency', 'rates') }} as eur_per_unit
+    from orders
+    left join rates
+        on {{ is_rate_of('rates', 'orders.currency', 'orders.order_date') }}
+
+),
+
+lines_in_eur as (
+
+    select
+        order_items.id,
+        order_items.order_id,
+        order_items.product_id,
+        rated.customer_id,
+        coalesce(rated.status, 'unknown') as order_status,
+        rated.currency,
+        order_items.quantity,
+        order_items.unit_price,
+        {{
+            in_eur('(order_items.quantity * order_items.unit_price)::number(28, 2)', 'rated.eur_per_unit')
+        }} as line_amount,
+        {{ in_eur('rated.order_discount', 'rated.eur_per_unit') }} as order_discount,
+        coalesce(rated.is_sale and rated.eur_per_unit is not null, false) as is_sale,
+        coalesce(rated.order_date, {{ reporting_day('order_items.created_at') }}) as order_date,
+        coalesce(rated.ordered_at, order_items.created_at) as ordered_at,
+        order_items.created_at,
+        order_items.updated_at
+    from order_items
+    left join rated on order_items.order_id = rated.order_id
+
+),
+
 -- Whole cents, so that sharing the discount is whole-number arithmetic.
 lines_in_cents as (
 
     select
-        order_items.id as line_id,
-        order_items.order_id,
-        order_items.product_id,
-        orders.customer_id,
-        coalesce(orders.status, 'unknown') as order_status,
-        order_items.quantity,
-        order_items.unit_price,
-        (order_items.quantity * order_items.unit_price)::number(18, 2) as line_amount,
-        (order_items.quantity * order_items.unit_price * 100)::number(38, 0) as line_cents,
-        (coalesce(orders.order_discount, 0) * 100)::number(38, 0) as order_discount_cents,
-        coalesce(orders.is_sale, false) as is_sale,
-        {{ reporting_day('coalesce(orders.ordered_at, order_items.created_at)') }} as order_date,
-        coalesce(orders.ordered_at, order_items.created_at) as ordered_at,
-        order_items.created_at,
-        order_items.updated_at
-    from order_items
-    left join orders on order_items.order_id = orders.order_id
+        id as line_id,
+        order_id,
+        product_id,
+        customer_id,
+        order_status,
+        currency,
+        quantity,
+        unit_price,
+        line_amount,
+        (coalesce(line_amount, 0) * 100)::number(38, 0) as line_cents,
+        (coalesce(order_discount, 0) * 100)::number(38, 0) as order_discount_cents,
+        is_sale,
+        order_date,
+        ordered_at,
+        created_at,
+        updated_at
+    from lines_in_eur
 
 ),
 
@@ -95,6 +155,7 @@ running as (
         product_id,
         customer_id,
         order_status,
+        currency,
         quantity,
         unit_price,
         line_amount,
@@ -125,11 +186,13 @@ shared as (
         product_id,
         customer_id,
         order_status,
+        currency,
         quantity,
         unit_price,
         line_amount,
         (
             case
+                when line_amount is null then null
                 when order_cents = 0 then iff(is_main_line, order_discount_cents, 0)
                 else
                     {{ whole_quotient('2 * order_discount_cents * cents_up_to_line + order_cents', '2 * order_cents') }}
@@ -156,15 +219,16 @@ select
     product_id,
     customer_id,
     order_status,
+    currency,
     quantity::number(38, 0) as quantity,
     iff(is_sale, quantity, 0)::number(38, 0) as units_sold,
-    iff(order_status = 'refunded', quantity, 0)::number(38, 0) as units_refunded,
+    iff(is_sale and order_status = 'refunded', quantity, 0)::number(38, 0) as units_refunded,
     unit_price,
     line_amount,
     discount_share,
     iff(is_sale, line_amount, 0)::number(18, 2) as gross_revenue,
     iff(is_sale, discount_share, 0)::number(18, 2) as discount_amount,
-    iff(order_status = 'refunded', line_amount - discount_share, 0)::number(18, 2) as refunded_amount,
+    iff(is_sale and order_status = 'refunded', line_amount - discount_share, 0)::number(18, 2) as refunded_amount,
     iff(is_sale and order_status <> 'refunded', line_amount - discount_share, 0)::number(18, 2) as net_revenue,
     is_sale,
     is_main_line,

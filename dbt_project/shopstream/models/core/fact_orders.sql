@@ -4,7 +4,10 @@
         incremental_strategy='replace_touched',
         unique_key='order_id',
         pre_hook="{{ remember_touched(touched_orders()) }}",
-        meta={'follows': {'fact_order_items': 'order_id'}},
+        meta={
+            'follows': {'fact_order_items': 'order_id', 'dim_exchange_rates': ['currency', 'valid_from_date']},
+            'reads': {'dim_exchange_rates': ['currency', 'valid_from_date', 'eur_per_unit']}
+        },
         tags=['partitioned']
     )
 }}
@@ -21,6 +24,7 @@ with orders as (
         discount_amount,
         shipping_amount,
         total_amount,
+        {{ reporting_day('created_at') }} as order_date,
         created_at,
         updated_at
     from {{ source('shopstream', 'STG_ORDERS') }}
@@ -46,6 +50,17 @@ lines_per_order as (
 
 ),
 
+rates as (
+
+    select
+        currency,
+        valid_from_date,
+        valid_until_date,
+        eur_per_unit
+    from {{ ref('dim_exchange_rates') }}
+
+),
+
 joined as (
 
     select
@@ -55,17 +70,45 @@ joined as (
         orders.currency,
         orders.shipping_country,
         orders.payment_method,
-        orders.discount_amount::number(18, 2) as order_discount,
+        orders.discount_amount,
         orders.shipping_amount,
         orders.total_amount,
+        orders.order_date,
         orders.created_at,
         orders.updated_at,
         coalesce(lines_per_order.line_count, 0) as line_count,
         coalesce(lines_per_order.units, 0) as units,
-        coalesce(lines_per_order.items_amount, 0)::number(18, 2) as items_amount,
-        {{ is_sale('orders.status') }} as is_sale
+        lines_per_order.items_amount,
+        {{ eur_per_unit('orders.currency', 'rates') }} as eur_per_unit
     from orders
     left join lines_per_order on orders.id = lines_per_order.order_id
+    left join rates
+        on {{ is_rate_of('rates', 'orders.currency', 'orders.order_date') }}
+
+),
+
+-- What has no rate is no sale, and its amounts are not known.
+in_eur as (
+
+    select
+        id,
+        user_id,
+        status,
+        currency,
+        shipping_country,
+        payment_method,
+        line_count,
+        units,
+        iff(eur_per_unit is null, null, coalesce(items_amount, 0))::number(18, 2) as items_amount,
+        {{ in_eur('discount_amount', 'eur_per_unit') }} as order_discount,
+        {{ in_eur('shipping_amount', 'eur_per_unit') }} as shipping_amount,
+        {{ in_eur('total_amount', 'eur_per_unit') }} as total_amount,
+        eur_per_unit,
+        {{ is_sale() }} and eur_per_unit is not null as is_sale,
+        order_date,
+        created_at,
+        updated_at
+    from joined
 
 )
 
@@ -80,14 +123,15 @@ select
     units::number(38, 0) as units,
     items_amount,
     order_discount,
-    shipping_amount::number(18, 2) as shipping_amount,
-    total_amount::number(18, 2) as total_amount,
+    shipping_amount,
+    total_amount,
+    eur_per_unit,
     iff(is_sale, items_amount, 0)::number(18, 2) as gross_revenue,
     iff(is_sale, order_discount, 0)::number(18, 2) as discount_amount,
-    iff(status = 'refunded', items_amount - order_discount, 0)::number(18, 2) as refunded_amount,
+    iff(is_sale and status = 'refunded', items_amount - order_discount, 0)::number(18, 2) as refunded_amount,
     iff(is_sale and status <> 'refunded', items_amount - order_discount, 0)::number(18, 2) as net_revenue,
     is_sale,
-    {{ reporting_day('created_at') }} as order_date,
+    order_date,
     created_at as ordered_at,
     updated_at
-from joined
+from in_eur

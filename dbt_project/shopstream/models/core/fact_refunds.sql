@@ -21,7 +21,8 @@ with orders as (
         updated_at
     from {{ ref('fact_orders') }}
     where
-        status = 'refunded'
+        is_sale
+        and status = 'refunded'
         {% if is_windowed() %}
             and order_id in (select touched.order_id from {{ touched() }} as touched)
         {% endif %}

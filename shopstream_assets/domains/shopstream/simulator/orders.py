@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from shopstream_assets.domains.shopstream.simulator.calendar import events, is_promotion
 from shopstream_assets.domains.shopstream.simulator.catalogue import Catalogue
+from shopstream_assets.domains.shopstream.simulator.currencies import CODES, CURRENCY_OF_COUNTRY, Currencies
 from shopstream_assets.domains.shopstream.simulator.people import People
 from shopstream_assets.domains.shopstream.tables import ORDER_ITEMS, ORDERS
 from shopstream_assets.simulation import arrow
@@ -76,10 +77,11 @@ class Orders:
 
     _KEPT_DAYS = 2 * LIFETIME_DAYS
 
-    def __init__(self, world: World, people: People, catalogue: Catalogue) -> None:
+    def __init__(self, world: World, people: People, catalogue: Catalogue, currencies: Currencies) -> None:
         self._world = world
         self._people = people
         self._catalogue = catalogue
+        self._currencies = currencies
         self._volume = Volume(
             world,
             "orders",
@@ -105,17 +107,19 @@ class Orders:
         who, created = who[by_time], created[by_time]
         users = self._people.cohorts.until(day)
 
-        items = self._baskets(rng, day, created)
+        home = users["country"][who]
+        currency = CURRENCY_OF_COUNTRY[home]
+        items = self._baskets(rng, day, created, currency)
         starts = np.searchsorted(items["order"], np.arange(n))
         items_total = np.add.reduceat(items["quantity"] * items["price"], starts) if n else np.zeros(0, np.int64)
         units = np.add.reduceat(items["quantity"], starts) if n else np.zeros(0, np.int64)
         discounted = DISCOUNTED_IN_PROMOTION if is_promotion(self._world.date_of(day)) else DISCOUNTED
         percent = np.where(rng.random(n) < discounted, rng.choice(DISCOUNT_PERCENTS, n), 0)
         discount = items_total * percent // 100
-        shipping = SHIPPING_CENTS[np.searchsorted(SHIPPING_UNITS, units)]
-        shipping = np.where(items_total - discount >= FREE_SHIPPING_FROM, 0, shipping)
+        shipping = self._currencies.in_cents(SHIPPING_CENTS[np.searchsorted(SHIPPING_UNITS, units)], currency, day)
+        free_from = self._currencies.in_cents(np.full(n, FREE_SHIPPING_FROM), currency, day)
+        shipping = np.where(items_total - discount >= free_from, 0, shipping)
         elsewhere = rng.integers(len(COUNTRIES), size=n)
-        home = users["country"][who]
         # An order comes back as often as its lines do in the mean.
         comes_back = np.add.reduceat(self._catalogue.refunds(day, items["product"]), starts) if n else np.zeros(0)
         lines = np.diff(np.append(starts, len(items["order"])))
@@ -124,6 +128,7 @@ class Orders:
             "user": who,
             "user_id": users["id"][who],
             "created": created,
+            "currency": currency,
             "moments": _life(rng, created, REFUNDED * comes_back / lines),
             "discount": discount,
             "shipping": shipping,
@@ -133,8 +138,8 @@ class Orders:
         }
         return DayOrders(orders, items)
 
-    def _baskets(self, rng: np.random.Generator, day: int, created: np.ndarray) -> Columns:
-        """Lines of the day's orders, each order's products distinct, at their price when it was placed."""
+    def _baskets(self, rng: np.random.Generator, day: int, created: np.ndarray, currency: np.ndarray) -> Columns:
+        """Lines of the day's orders, each order's products distinct, at their price then, in its currency."""
         n, widest = len(created), len(LINE_SHARES)
         lines = choose(rng, LINE_SHARES, n) + 1
         products = self._catalogue.sold(rng, day, n * widest).reshape(n, widest)
@@ -146,12 +151,13 @@ class Orders:
         # What still repeats after four redraws (a few lines in a million, or a nearly empty catalogue) is left out.
         order, line = np.nonzero((np.arange(widest) < lines[:, None]) & ~_repeated(products))
         product = products[order, line]
+        price = self._catalogue.prices(day, product, created[order])
         return {
             "id": self._world.ids(day, len(order)),
             "order": order,
             "product": product,
             "quantity": choose(rng, QUANTITY_SHARES, len(order)) + 1,
-            "price": self._catalogue.prices(day, product, created[order]),
+            "price": self._currencies.in_cents(price, currency[order], day),
         }
 
     def changes(self, first: int, last: int) -> pa.Table:
@@ -171,7 +177,7 @@ class Orders:
                 "id": rows["id"],
                 "user_id": rows["user_id"],
                 "status": arrow.picked(STATUSES, status),
-                "currency": arrow.picked(("EUR",), np.zeros(len(status), dtype=np.int8)),
+                "currency": arrow.picked(CODES, rows["currency"]),
                 "discount_amount": arrow.money(rows["discount"]),
                 "shipping_amount": arrow.money(rows["shipping"]),
                 "total_amount": arrow.money(rows["total"]),

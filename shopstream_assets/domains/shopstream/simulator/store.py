@@ -7,10 +7,19 @@ from typing import ClassVar
 
 from shopstream_assets.domains.shopstream.simulator.catalogue import Catalogue
 from shopstream_assets.domains.shopstream.simulator.contacts import Contacts
+from shopstream_assets.domains.shopstream.simulator.currencies import Currencies
 from shopstream_assets.domains.shopstream.simulator.orders import Orders
 from shopstream_assets.domains.shopstream.simulator.people import People
 from shopstream_assets.domains.shopstream.simulator.sessions import Sessions
-from shopstream_assets.domains.shopstream.tables import CRM_CONTACTS, EVENTS, ORDER_ITEMS, ORDERS, PRODUCTS, USERS
+from shopstream_assets.domains.shopstream.tables import (
+    CRM_CONTACTS,
+    EVENTS,
+    EXCHANGE_RATES,
+    ORDER_ITEMS,
+    ORDERS,
+    PRODUCTS,
+    USERS,
+)
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.simulation.simulated_source import Changes, SimulatedSource
 
@@ -32,13 +41,15 @@ class Simulator(SimulatedSource):
         "order_items": 1_000,
         "events": 300,
         "crm_contacts": 20,
+        "exchange_rates": 4,
     }
 
     def tables(self) -> Mapping[SourceTable, Changes]:
-        """The store's six tables."""
+        """The store's seven tables."""
         people = People(self.world)
         catalogue = Catalogue(self.world)
-        orders = Orders(self.world, people, catalogue)
+        currencies = Currencies(self.world)
+        orders = Orders(self.world, people, catalogue, currencies)
         return {
             USERS: people.changes,
             PRODUCTS: catalogue.changes,
@@ -46,4 +57,5 @@ class Simulator(SimulatedSource):
             ORDER_ITEMS: orders.item_changes,
             EVENTS: Sessions(self.world, people, catalogue, orders).changes,
             CRM_CONTACTS: Contacts(self.world, people).changes,
+            EXCHANGE_RATES: currencies.changes,
         }
