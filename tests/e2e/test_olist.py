@@ -184,7 +184,7 @@ def test_all_checks_pass_but_freshness_which_warns_of_an_old_shop(whole: Result)
     assert sorted(checks) == sorted(whole.report["planned_checks"])
 
     failed = {name: check for name, check in checks.items() if not check["passed"]}
-    tables = ("users", "products", "orders", "order_items", "events", "crm_contacts")
+    tables = ("users", "products", "orders", "order_items", "events", "crm_contacts", "exchange_rates")
     late = {name for name in checks if name.endswith(": newest_day_arrived")}
     assert set(failed) == {f"postgres/{table}: fresh" for table in tables} | late
     assert late

@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from shopstream_assets.domains.shopstream.tables import EXCHANGE_RATES
 from shopstream_assets.embedded import stack
+from shopstream_assets.platform.declare.tables import postgres_ddl
 
 ROOT = Path(__file__).parents[2]
 # One domain, no order of snapshots, no log of changes, no ledger; another name for the bucket and the source database.
@@ -56,7 +59,10 @@ def test_the_data_of_an_earlier_platform_is_taken_over_where_it_lies(tmp_path: P
     subprocess.run(["tar", "-x", "-C", str(code)], input=archive.stdout, check=True)
     try:
         before = demo(code, home)
-        # What is taken over is a shop's data: the store that is played now is another.
+        # What is taken over is a shop's data: the store that is played now is another. The shop has no currencies yet.
+        with psycopg.connect(stack.up(home)["SHOPSTREAM_POSTGRES_DSN"], autocommit=True) as shop:
+            for statement in postgres_ddl(EXCHANGE_RATES, "public"):
+                shop.execute(statement)  # type: ignore[call-overload]
         after = demo(ROOT, home, SHOPSTREAM_SOURCE_MODE="live")
         assert len(figures(before)) == 4
         assert figures(after) == figures(before)

@@ -43,7 +43,11 @@ class Currencies:
 
     def changes(self, first: int, last: int) -> pa.Table:
         """Rates fixed on days `first` to `last` excluded; none ever changes."""
-        ids, currencies, from_when, rates, created = [], [], [], [], []
+        ids: list[int] = []
+        currencies: list[str] = []
+        from_when: list[dt.date] = []
+        rates: list[float] = []
+        created: list[int] = []
         for day in range(first, last):
             fixings = []
             if day == 0:
