@@ -241,7 +241,9 @@ class Siege:
             if layer:
                 assets = [path for path in assets if path[1] == layer]
             elif table:
-                assets = [path for path in assets if path[1] in ("core", "marts") or path[2] == table]
+                # Without a gap: what lies behind one Dagster never asks for, and says that the backfill completed.
+                built = ("core", "models", "marts")
+                assets = [path for path in assets if path[1] in built or path[2] == table]
             if single:
                 told = self.page.launch(assets, chosen[0], chosen[-1])
                 figures.acts["runs launched"] += 1
