@@ -16,6 +16,8 @@ MAIN, QUIET, WARM, TEAL = "#4C78DB", "#9AA5B8", "#E07B1F", "#2BA58A"
 INK = "#6F7B91"
 # Of a map: countries without a figure, and those with one; and its height, in pixels.
 LAND, PALE_TO_DARK, MAP_HEIGHT = "transparent", ("#8CABF0", "#2F5FD3"), 320
+# Of a grid: from nothing to the most. Its own ground, so that its numbers read alike in light and in dark.
+GRID = ("#E9EFFC", "#2F5FD3")
 # The axis of what bars are drawn for.
 NAMES = alt.Axis(labelLimit=150, ticks=False, domain=False)
 
@@ -121,6 +123,19 @@ def not_on_the_map(rows: pd.DataFrame, code: str, value: str) -> str | None:
     if left_out.empty:
         return None
     return f"Not on the map: {', '.join(left_out[code].head(5))} ({left_out[value].sum() / rows[value].sum():.1%})."
+
+
+def grid(rows: pd.DataFrame, x: alt.X, y: alt.Y, value: str, form: str, tips: Sequence[alt.Tooltip]) -> Drawn:
+    """A cell for each row, the darker the more, with its number in it."""
+    height = 30 * rows[y.shorthand.removesuffix(":N")].nunique()
+    top = float(rows[value].max() or 1)
+    shown = alt.Chart(rows).encode(x=x, y=y, tooltip=list(tips))
+    colour = alt.Color(f"{value}:Q", legend=None, scale=alt.Scale(domain=[0, top], range=GRID))
+    # White can be read on the darker half only.
+    ink = alt.condition(f"datum['{value}'] > {top * 0.55}", alt.value("white"), alt.value("#1B2330"))
+    cells = shown.mark_rect(cornerRadius=2, stroke="transparent", strokeWidth=2).encode(color=colour)
+    numbers = shown.mark_text(fontSize=11, aria=False).encode(text=alt.Text(f"{value}:Q", format=form), color=ink)
+    return alt.layer(cells, numbers).properties(height=max(60, height))
 
 
 def columns(

@@ -262,6 +262,29 @@ mart_signup_conversion as (
            signup_date + 90 < as_of_date as is_complete_90d, signup_date
     from first_orders group by country, acquisition_channel, signup_date, as_of_date
 ),
+buyers as (
+    select f.customer_id, coalesce(u.country, 'unknown') as country,
+           coalesce(u.acquisition_channel, 'unknown') as acquisition_channel,
+           date_trunc('month', min(f.order_date))::date as cohort_month
+    from fact_orders as f left join users as u on u.id = f.customer_id where f.is_sale group by 1, 2, 3
+),
+mart_customer_retention as (
+    select b.country, b.acquisition_channel, m.months_since, count(distinct b.customer_id) as buyers,
+           count(distinct o.customer_id) as active_customers, count(o.order_id) as orders,
+           coalesce(sum(o.net_revenue), 0) as net_revenue,
+           b.cohort_month + (m.months_since + 1) * interval '1 month' <= max(t.as_of_date) as is_complete,
+           b.cohort_month
+    from buyers as b
+    cross join (select max(as_of_date) as as_of_date from (
+        select max(updated_at)::date as as_of_date from users union all select max(updated_at)::date from orders
+    ) as newest) as t
+    cross join generate_series(0, 400) as m (months_since)
+    left join fact_orders as o on o.customer_id = b.customer_id and o.is_sale
+        and date_trunc('month', o.order_date) = b.cohort_month + m.months_since * interval '1 month'
+    where b.cohort_month + m.months_since * interval '1 month'
+        <= greatest(t.as_of_date, (select max(order_date) from fact_orders where is_sale))
+    group by b.country, b.acquisition_channel, m.months_since, b.cohort_month
+),
 product_sales as (
     select product_id, count(distinct order_id) filter (where is_sale) as orders, sum(units_sold) as units,
            sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
@@ -437,6 +460,7 @@ MODELS = (
     Model("MARTS.MART_SALES_OVERVIEW", ("order_date", "shipping_country", "product_category")),
     Model("MARTS.MART_SALES_AS_BOOKED", ("booked_date", "shipping_country", "product_category")),
     Model("MARTS.MART_SESSION_FUNNEL", ("session_date", "device", "referrer")),
+    Model("MARTS.MART_CUSTOMER_RETENTION", ("cohort_month", "months_since", "country", "acquisition_channel")),
     Model("MARTS.MART_SIGNUP_CONVERSION", ("signup_date", "country", "acquisition_channel")),
     Model(
         "MARTS.MART_PRODUCT_PERFORMANCE",

@@ -33,6 +33,12 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, Sequence[object]]]] = {
         "mart_product_performance": {"product_id": range(1, 41), "product_category": ["Books"]},
         "mart_product_months": {"sales_month": MONTHS, "product_id": range(1, 41), "product_category": ["Books"]},
         "mart_customer_ltv": {"customer_id": range(1, 41), "country": ["DE"], "rfm_segment": ["champions"]},
+        "mart_customer_retention": {
+            "cohort_month": MONTHS,
+            "months_since": [0, 1, 2],
+            "country": ["DE"],
+            "acquisition_channel": ["email"],
+        },
         "mart_projection_backtest": {"rfm_segment": ["all", "champions", "loyal"], "as_of_date": DAYS[-3:]},
     },
     "streamvision": {

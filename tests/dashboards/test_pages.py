@@ -105,6 +105,19 @@ def test_a_conversion_rate_counts_only_sign_ups_whose_days_are_over(marts: Mappi
     assert metric(page("shopstream", "conversion"), "Ordered within 30 days") == f"{rate:.1%}"
 
 
+def test_who_comes_back_leaves_out_small_cohorts_and_the_month_that_is_going_on(marts: Mapping[str, Warehouse]) -> None:
+    warehouse = marts["shopstream"]
+    mart, oldest, next_one = "marts.mart_customer_retention", MONTHS[0], MONTHS[1]
+    warehouse.execute(f"update {mart} set buyers = 40, is_complete = true, active_customers = 10 + months_since")
+    warehouse.execute(f"update {mart} set buyers = 29 where cohort_month = '{next_one}'")
+    warehouse.execute(f"update {mart} set is_complete = false where months_since = 2")
+    [listed] = [found.value for found in page("shopstream", "customers").dataframe if "active" in found.value]
+    # Of month 0 nothing is told: everybody bought in it.
+    of_oldest = listed[listed["cohort"] == f"{oldest:%b %Y}"]
+    assert [*zip(of_oldest["months_since"], of_oldest["share"], strict=True)] == [(1, 11 / 40)]
+    assert f"{next_one:%b %Y}" not in set(listed["cohort"])
+
+
 def test_what_is_searched_for_is_bound_and_nothing_found_says_so() -> None:
     shown = page("shopstream", "products", q="' or 1 = 1 --")
     assert not shown.exception

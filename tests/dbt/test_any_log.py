@@ -32,6 +32,7 @@ TABLES = {
     "fact_refunds": SOLD,
     "fact_sessions": {"events"},
     "mart_customer_ltv": set(KEYS),
+    "mart_customer_retention": {"users", "crm_contacts", "events", *SOLD},
     "mart_product_months": {"products", *SOLD},
     "mart_product_performance": {"products", *SOLD, "events"},
     "mart_sales_overview": {"products", *SOLD},

@@ -43,6 +43,16 @@ CHARTS = {
         kind="bars",
         sql="select rfm_segment, count(*) from {table} group by rfm_segment order by count(*) desc, rfm_segment",
     ),
+    "mart_customer_retention": Chart(
+        title="Of 100 who bought, those who bought again n months later",
+        kind="bars",
+        # Without the month that is going on, and the first: everybody bought in it.
+        sql="""
+            select months_since::varchar, 100 * sum(active_customers) / sum(buyers) from {table}
+            where is_complete and months_since > 0
+            group by months_since order by months_since
+        """,
+    ),
     "mart_projection_backtest": Chart(
         title="Orders of the days that the latest backtest predicted",
         kind="bars",

@@ -1,4 +1,4 @@
-"""The choice of customers, which several pages offer."""
+"""What several pages have in common: the choice of customers, and how many a rate must be of."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import streamlit as st
 
 from shopstream_assets.dashboards import filters
 from shopstream_assets.dashboards.marts import Condition, Marts, among
+
+# A rate of fewer says more of chance than of the shop; dbt's variable minimum_sample.
+SMALLEST_SAMPLE = 30
 
 
 def customers(marts: Marts, mart: str) -> Condition:

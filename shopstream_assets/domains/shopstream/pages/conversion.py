@@ -24,7 +24,7 @@ from shopstream_assets.dashboards.figures import (
 )
 from shopstream_assets.dashboards.marts import Condition, Marts, among, between
 from shopstream_assets.dashboards.periods import Period, written
-from shopstream_assets.domains.shopstream.pages.choices import customers
+from shopstream_assets.domains.shopstream.pages.choices import SMALLEST_SAMPLE, customers
 
 SESSIONS, SIGNUPS = "mart_session_funnel", "mart_signup_conversion"
 STEPS = {
@@ -35,8 +35,6 @@ STEPS = {
     "sessions_with_purchase": "Bought",
 }
 WINDOWS = (7, 30, 90)
-# A rate of fewer says more of chance than of the channel.
-SMALLEST_SAMPLE = 30
 _STEPS_SQL = ", ".join(f"sum({step}) as {step}" for step in (*STEPS, "carts_abandoned"))
 # Of a window only the days that are old enough for it: a younger one would look worse than it is.
 _RATES_SQL = ", ".join(

@@ -18,6 +18,7 @@ from shopstream_assets.dashboards.figures import (
     nothing,
     number,
     plain,
+    rates,
     ratio,
     shares,
     table,
@@ -25,12 +26,14 @@ from shopstream_assets.dashboards.figures import (
 from shopstream_assets.dashboards.marts import Condition, Marts
 from shopstream_assets.dashboards.periods import written
 from shopstream_assets.domains.shopstream.customer_value.history import SEGMENTS
-from shopstream_assets.domains.shopstream.pages.choices import customers
+from shopstream_assets.domains.shopstream.pages.choices import SMALLEST_SAMPLE, customers
 
-MART, BACKTEST = "mart_customer_ltv", "mart_projection_backtest"
+MART, BACKTEST, RETENTION = "mart_customer_ltv", "mart_projection_backtest", "mart_customer_retention"
 # What a column of the distribution spans, and where "or more" begins.
 STEP_EUR, STEPS = 250, 16
 TOP = 20
+# Cohorts that are followed, the youngest, and for how many months.
+COHORTS = 18
 _MONEY = "sum(net_revenue) as net_revenue, sum(margin) as margin"
 
 
@@ -73,6 +76,7 @@ def show(marts: Marts) -> None:
         _cohorts(marts, chosen, unit)
     with right:
         _top(marts, chosen, unit)
+    _retention(marts, chosen)
 
 
 def _cards(whole: pd.Series) -> None:
@@ -363,6 +367,70 @@ def _cohorts(marts: Marts, chosen: Condition, unit: str) -> None:
             .properties(height=300)
         )
         draw(chart, "Columns of the share of each month's sign-ups that ordered, and that ordered again.")
+
+
+def _retention(marts: Marts, chosen: Condition) -> None:
+    found = marts.rows(
+        f"""
+        select
+            cohort_month, months_since, sum(buyers) as buyers, sum(active_customers) as active,
+            sum(net_revenue) as net_revenue
+        from marts.{RETENTION}
+        where is_complete and {chosen.sql}
+        group by cohort_month, months_since
+        having sum(buyers) >= {SMALLEST_SAMPLE}
+        order by cohort_month, months_since
+        """,
+        *chosen.values,
+    )
+    youngest = sorted(found["cohort_month"].unique())[-COHORTS:]
+    found = found[found["cohort_month"].isin(youngest) & found["months_since"].between(1, COHORTS)].copy()
+    found["share"] = rates(found["active"], found["buyers"])
+    found["each"] = found["net_revenue"] / found["buyers"]
+    found["cohort"] = found["cohort_month"].dt.strftime("%b %Y")
+    found["cohort_size"] = [f"{of} · {size:,.0f}" for of, size in zip(found["cohort"], found["buyers"], strict=True)]
+    meaning = (
+        "Of the customers whose first order was in a month, those who ordered in the first, second … month after it, "
+        f"and how many they are. The month that is going on is left out, and cohorts of fewer than {SMALLEST_SAMPLE}."
+    )
+    with figure("Who comes back", "Share of the cohort that ordered, by months since", meaning, "retention"):
+        if found.empty:
+            nothing(f"cohorts of {SMALLEST_SAMPLE} buyers with a month behind them")
+            return
+        grid, rows = st.tabs(["Chart", "Table"])
+        with grid:
+            draw(
+                charts.grid(
+                    found,
+                    alt.X("months_since:O", title="Months since the first order", axis=alt.Axis(labelAngle=0)),
+                    alt.Y("cohort_size:N", title=None, sort=list(found["cohort_size"].unique()), axis=charts.NAMES),
+                    "share",
+                    ".0%",
+                    [
+                        alt.Tooltip("cohort:N", title="First order in"),
+                        alt.Tooltip("buyers:Q", title="Customers", format=","),
+                        alt.Tooltip("months_since:O", title="Months later"),
+                        alt.Tooltip("active:Q", title="Ordered then", format=","),
+                        alt.Tooltip("share:Q", title="Share", format=".1%"),
+                        alt.Tooltip("each:Q", title="Net revenue per customer of the cohort (EUR)", format=",.2f"),
+                    ],
+                ),
+                "A grid of cohorts by months since the first order, the darker the more of the cohort ordered.",
+            )
+        with rows:
+            table(
+                found,
+                {
+                    "cohort": "First order in",
+                    "buyers": st.column_config.NumberColumn("Customers", format="localized"),
+                    "months_since": st.column_config.NumberColumn("Months later", format="localized"),
+                    "active": st.column_config.NumberColumn("Ordered then", format="localized"),
+                    "share": st.column_config.ProgressColumn("Share", format="percent", min_value=0, max_value=1),
+                    "each": st.column_config.NumberColumn("Net revenue of each", format="€%,.2f"),
+                },
+                "retention",
+                "Customers of each cohort who ordered again, by months since their first order",
+            )
 
 
 def _top(marts: Marts, chosen: Condition, unit: str) -> None:
