@@ -39,6 +39,16 @@ BAD_VALUES = {
     "crm_contacts": ("created_at", "infinity"),
     "exchange_rates": ("currency", "EUR"),
 }
+# What makes every row of a table another, key and cursor apart.
+NEW_CONTENT = {
+    "users": "plan = 'reloaded'",
+    "products": "name = 'reloaded'",
+    "orders": "payment_method = 'reloaded'",
+    "order_items": "product_id = 1",
+    "events": "product_id = 1",
+    "crm_contacts": "owner = 'reloaded'",
+    "exchange_rates": "eur_per_unit = 2",
+}
 # The longest that an operation waits for a lock; what is locked longer is left as it is.
 LOCK_TIMEOUT_MS = 200
 _REFUSED = (psycopg.errors.LockNotAvailable, psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)
@@ -163,17 +173,13 @@ class SmallShop:
     def truncate_and_reload(self, table: str, content: str, within: str | None = None) -> None:
         """Truncate and load again, with the same keys and cursors where a row comes back (see RELOADS)."""
         with self._in(within) as connection:
-            column = {"users": "plan", "products": "name", "orders": "payment_method", "crm_contacts": "owner"}.get(
-                table
-            )
             self._execute(connection, "create temporary table kept on commit drop as table {table}", table)
             self._execute(connection, "truncate {table}", table)
             if content != "nothing":
                 chosen = "where id % 2 = 0" if content == "every other row" else ""
                 self._execute(connection, "insert into {table} select * from kept " + chosen, table)
             if content == "new content":
-                change = f"{column} = 'reloaded'" if column else "product_id = 1"
-                self._execute(connection, "update {table} set " + change, table)
+                self._execute(connection, "update {table} set " + NEW_CONTENT[table], table)
             self._execute(connection, "drop table kept", table)
 
     def rewrite(self, table: str, way: str) -> None:
