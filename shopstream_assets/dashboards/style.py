@@ -28,7 +28,7 @@ STYLE = """
 .stMainBlockContainer { padding: 3.2rem 2.5rem 3rem; max-width: 1440px; }
 .stMainBlockContainer h1 { padding: 0.4rem 0 0; font-size: 1.9rem; }
 /* Cards share a row, and wrap two by two on a phone. */
-[class*="st-key-cards-"] > div { flex: 1 1 11rem; min-width: 9.5rem; }
+[class*="st-key-cards-"] > div { flex: 1 1 9.5rem; min-width: 9.5rem; }
 [class*="st-key-cards-"] [data-testid="stMetric"] { padding: 0.4rem; }
 [class*="st-key-cards-"] [data-testid="stMetric"] > div:first-child { padding: 0.6rem 0.7rem; }
 /* The built-in download writes cells as they are; "CSV" below each table is safe for a spreadsheet. */

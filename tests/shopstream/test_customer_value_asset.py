@@ -125,6 +125,18 @@ def test_a_run_keeps_the_fit_of_the_day_and_a_fit_anew_gives_the_same_numbers(ch
     assert chain.projections() == before
 
 
+def test_a_fit_that_knew_far_fewer_buyers_is_not_kept_though_it_is_of_the_same_day(chain: Chain) -> None:
+    before = chain.projections()
+    chain.execute("update core.customer_value set p_alive = 0.125")
+    chain.execute("update core.customer_value_fits set buyers = buyers - 20")
+    chain.run(2, 2, *FITTED, READING)
+    assert chain.projections() != before, "a few more are no reason"
+
+    chain.execute("update core.customer_value_fits set buyers = buyers - 1")
+    chain.run(2, 2, *FITTED, READING)
+    assert chain.projections() == before
+
+
 def test_should_a_run_end_between_the_fit_and_its_mart_the_mart_is_asked_for(chain: Chain) -> None:
     window = Window.day(dt.date.fromisoformat(chain.days[2]))
     models = made_from(chain.defs.resolve_asset_graph(), SHOPSTREAM)

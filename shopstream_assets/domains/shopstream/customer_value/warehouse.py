@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from shopstream_assets.domains.shopstream.customer_value.model import Projection
     from shopstream_assets.platform.declare.partitions import Window
 
+# A fit is kept for so many more or fewer buyers than it knew, or such a share of them.
+FEW, FEW_OF_ALL = 20, 0.05
 # Part of each fit's row: a fit of another version of the model is made again.
 MODEL_VERSION = "1"
 # The model of dbt that takes the projections.
@@ -74,6 +76,10 @@ class Fit:
     projected_orders_high: float
     parameters: Mapping[str, float]
 
+    def knew(self, buyers: int) -> bool:
+        """Whether about as many had bought then as have now: a backfill of older days may bring many more."""
+        return abs(buyers - self.buyers) <= max(FEW, FEW_OF_ALL * self.buyers)
+
 
 class CustomerValueTables:
     """What core and the tables of fits hold, through one session."""
@@ -86,9 +92,11 @@ class CustomerValueTables:
         self._built = built_relation(database)
         self._projections, self._fits, self._backtests = projections, fits, backtests
 
-    def newest_sale(self) -> dt.datetime | None:
-        """When the newest sale was placed (UTC, naive); None where there is none."""
-        return self._rows(f"select max(ordered_at) from {self._core}.FACT_ORDERS where {SOLD}")[0][0]
+    def sales(self) -> tuple[dt.datetime | None, int]:
+        """When the newest sale was placed (UTC, naive; None where there is none), and how many have bought."""
+        counted = f"select max(ordered_at), count(distinct customer_id) from {self._core}.FACT_ORDERS where {SOLD}"
+        newest, buyers = self._rows(counted)[0]
+        return newest, buyers
 
     def latest_fit(self) -> Fit | None:
         """The latest fit by this version of the model; None where there is none, or a later one by another."""
