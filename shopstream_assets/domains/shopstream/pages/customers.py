@@ -96,7 +96,7 @@ def _cards(whole: pd.Series) -> None:
                 "Customers with two orders or more, as a share of those with any.",
             ),
             Card(
-                "Net revenue per buyer",
+                "Revenue per buyer",
                 ratio(whole["net_revenue"], whole["buyers"]),
                 EURO,
                 "Net revenue to date, divided by the customers with an order (EUR).",
