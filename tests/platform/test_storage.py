@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as db
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
 
@@ -19,6 +20,11 @@ QUESTIONS = 20
 FIRST = 6
 ORDERS = dg.AssetKey("orders")
 DAYS = [f"2026-03-{day:02}" for day in range(1, 11)]
+
+
+@dg.job
+def nothing() -> None:
+    """A job without a step."""
 
 
 @pytest.fixture
@@ -127,3 +133,44 @@ def test_a_pool_has_one_slot_however_many_steps_come_first(instance: dg.DagsterI
         with ThreadPoolExecutor(FIRST) as steps:
             list(steps.map(come, [f"pool {attempt}"] * FIRST))
         assert storage.get_concurrency_info(f"pool {attempt}").slot_count == 1
+
+
+def test_what_a_run_acts_upon_survives_a_crash_of_the_server(
+    instance: dg.DagsterInstance, local_stack: Mapping[str, str]
+) -> None:
+    """A run that is there, a slot that was claimed, and one that was freed: on disk before the caller goes on."""
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("pool", 1)
+    server = local_stack["SHOPSTREAM_DAGSTER_POSTGRES_URL"].replace("+psycopg2", "", 1)
+
+    def position(of: str) -> int:
+        found = connection.execute(f"select pg_current_wal_{of}_lsn() - '0/0'::pg_lsn").fetchone()  # type: ignore[call-overload]
+        assert found
+        return int(found[0])
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        assert connection.execute("show synchronous_commit").fetchone() == ("off",)
+        for act in (
+            lambda: instance.create_run_for_job(nothing),
+            lambda: storage.claim_concurrency_slot("pool", "a run", "a step"),
+            lambda: storage.free_concurrency_slot_for_step("a run", "a step"),
+            lambda: storage.claim_concurrency_slot("pool", "a run", "another step"),
+            lambda: storage.free_concurrency_slots_for_run("a run"),
+        ):
+            # Written by the background, nothing would be flushed while this was not.
+            before = position("insert")
+            act()
+            assert position("flush") > before
+
+
+def test_a_run_whose_step_waits_for_a_slot_sleeps_until_it_may_ask_again(instance: dg.DagsterInstance) -> None:
+    instance.event_log_storage.set_concurrency_slots("pool", 1)
+    first, second = (instance.create_run_for_job(nothing) for _ in range(2))
+    with (
+        InstanceConcurrencyContext(instance, first) as holds,
+        InstanceConcurrencyContext(instance, second) as waits,
+    ):
+        assert holds.claim("pool", "a step")
+        assert holds.interval_to_next_pending_claim_check() == 0
+        assert not waits.claim("pool", "a step")
+        assert 0.5 < waits.interval_to_next_pending_claim_check() <= 15

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import sqlalchemy as db
-from dagster import DagsterEventType, EventLogEntry
+from dagster import DagsterEventType, DagsterRun, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster._time import datetime_from_timestamp
+from dagster._utils.concurrency import ConcurrencyClaimStatus
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
@@ -24,6 +25,7 @@ from dagster_postgres.utils import create_pg_engine, pg_url_from_config
 
 from shopstream_assets.platform.hosting.interruption import wait_for_writers
 from shopstream_assets.platform.hosting.run_launcher import ForkingRunLauncher
+from shopstream_assets.platform.hosting.waiting import sleep_while_waiting
 
 ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
 BATCHED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION}
@@ -40,6 +42,19 @@ class _Pooled:
             self.postgres_url, None, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_pre_ping=True
         )
 
+    def _make_durable(self) -> None:
+        """Return when everything that was committed before survives a crash of the server.
+
+        The local Postgres tells of a commit before it is on disk (`synchronous_commit`), and one that is killed may
+        lose the last moments. What a process goes on to act upon must not be among them: a slot that was freed would
+        be taken for ever, one that was claimed would be given to another. A commit of its own waits for the disk, and
+        with it for all before it.
+        """
+        with self._engine.begin() as connection:
+            on = db.func.set_config("synchronous_commit", "on", True)
+            # One that has written nothing would not wait; a message to nobody is written to the log alone.
+            connection.execute(db.select(on, db.func.pg_logical_emit_message(True, "shopstream", "").cast(db.Text)))
+
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
         """The storage that dagster.yaml describes; the parent would make one of its own class."""
@@ -53,6 +68,12 @@ class _Pooled:
 class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
     """PostgresRunStorage on kept connections."""
 
+    def add_run(self, dagster_run: DagsterRun) -> DagsterRun:
+        """Add a run; it is there for good before anybody launches it."""
+        added = super().add_run(dagster_run)
+        self._make_durable()
+        return added
+
 
 class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
     """PostgresScheduleStorage on kept connections."""
@@ -60,6 +81,11 @@ class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
 
 class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     """PostgresEventLogStorage on kept connections, which also batches planned events."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Every process that runs steps has this storage, however it was launched.
+        sleep_while_waiting()
 
     def initialize_concurrency_limit_to_default(self, concurrency_key: str) -> bool:
         """Give a pool that nobody has used yet its slots; of several steps that come first, one does.
@@ -81,10 +107,20 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
             finally:
                 connection.execute(db.select(db.func.pg_advisory_unlock(lock)))
 
+    def claim_concurrency_slot(
+        self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
+    ) -> ConcurrencyClaimStatus:
+        """Claim a slot; who got it has it for good."""
+        claim = super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
+        if claim.is_claimed:
+            self._make_durable()
+        return claim
+
     def free_concurrency_slot_for_step(self, run_id: str, step_key: str) -> None:
-        """Free a step's slot, once nothing that the step began in this process writes any more."""
+        """Free a step's slot for good, once nothing that the step began in this process writes any more."""
         wait_for_writers()
         super().free_concurrency_slot_for_step(run_id, step_key)
+        self._make_durable()
 
     def free_concurrency_slots_for_run(self, run_id: str) -> None:
         """Free a run's slots, unless its process still lives: a run that was marked as ended may go on writing.
@@ -94,6 +130,7 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
         launcher = self._launcher
         if launcher is None or not launcher.worker_lives(run_id):
             super().free_concurrency_slots_for_run(run_id)
+            self._make_durable()
 
     @property
     def _launcher(self) -> ForkingRunLauncher | None:
