@@ -1,5 +1,6 @@
 """What a clone must be able to rely on, whatever the code does."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -54,6 +55,14 @@ def test_the_make_targets_that_the_readme_names_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text())):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_readme_counts_the_tables_of_the_demo() -> None:
+    graph = json.loads((ROOT / "tests" / "platform" / "asset_graph.json").read_text())
+    layers = {"postgres", "lake", "staging", "core", "models", "marts"}
+    tables = [key for key in graph if key.split("/")[1] in layers]
+    assert {key.split("/")[1] for key in tables} == layers
+    assert f"{len(tables)} tables in six layers" in (ROOT / "README.md").read_text()
 
 
 def test_the_files_that_the_documentation_links_to_exist() -> None:
