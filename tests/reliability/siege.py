@@ -177,6 +177,9 @@ class Siege:
     def _left_alone(self, figures: Figures, begun: float) -> list[str]:
         self._note("left alone")
         self._last = rest = self._rest()
+        # Its server may have died since it was last used.
+        self.close()
+        self._shop = None
         figures.seconds.append(rest.seconds)
         figures.acts["waits of sensors skipped"] += rest.waits
         wrong = [] if rest.how == "not recovered" else list(self._wrong(rest, begun))
