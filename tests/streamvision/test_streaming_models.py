@@ -140,6 +140,68 @@ def test_recurring_revenue_and_subscribers_are_what_postgres_counts(service: Roa
     assert max(mrr for mrr, _ in found.values()) > 500
 
 
+# What each metric must be over all days, in the service's own tables.
+SESSIONS, LATEST = "from viewing_sessions", "(select max(started_at)::date from viewing_sessions)"
+TRUTH = {
+    "viewing_sessions": f"select count(*) {SESSIONS}",
+    "sessions_by_country": f"select count(*) {SESSIONS}",
+    "quality_sessions": f"select count(*) {SESSIONS}",
+    "watched_hours": f"select sum(duration_seconds) / 3600.0 {SESSIONS}",
+    "quality_hours": f"select sum(duration_seconds) / 3600.0 {SESSIONS}",
+    "completion_sum": f"select sum(completion_rate) {SESSIONS}",
+    "completed_sessions": f"select count(*) {SESSIONS} where completion_rate >= 0.9",
+    "buffering_events": f"select sum(buffering_events) {SESSIONS}",
+    "sessions_with_buffering": f"select count(*) {SESSIONS} where buffering_events > 0",
+    "ratings": "select count(*) from ratings",
+    "rating_sum": "select sum(rating) from ratings",
+    "daily_active_users": f"select count(distinct user_id) {SESSIONS} where started_at::date = {LATEST}",
+    "monthly_active_users": f"select count(distinct user_id) {SESSIONS} where started_at::date > {LATEST} - 30",
+    "searches": "select count(*) from search_queries",
+    "searches_with_click": "select count(clicked_content_id) from search_queries",
+    "searches_without_results": "select count(*) from search_queries where results_count = 0",
+    "mrr": "select sum(amount) from (select distinct on (user_id) amount from subscription_events "
+    "order by user_id, occurred_at desc, id desc) as latest",
+    "subscribers": "select count(to_plan) from (select distinct on (user_id) to_plan from subscription_events "
+    "order by user_id, occurred_at desc, id desc) as latest",
+}
+# The history of countries, and the clocks of each, are in no table of the source.
+OTHERWISE = {
+    "sessions_abroad": "select count_if(u.country <> s.country) from core.fact_viewing_sessions as s "
+    "join core.dim_users as u on u.user_id = s.user_id and s.started_at >= u.valid_from and s.started_at < u.valid_to",
+    "prime_time_sessions": "select count(*) from core.fact_viewing_sessions "
+    "where local_minute_of_day between 1140 and 1379",
+}
+CHANGES = ("new_mrr", "expansion_mrr", "contraction_mrr", "churned_mrr", "new_subscribers", "churned_subscribers")
+
+
+def test_metrics_over_all_days_are_what_postgres_counts(service: Road) -> None:
+    manifest, database = service.manifest, service.services.warehouse.database
+    found = {}
+    for semantic in manifest.semantic_models.values():
+        mart = manifest.nodes[semantic.depends_on.nodes[0]].name
+        for measure in semantic.measures:
+            level = measure.non_additive_dimension
+            day = level.name if level else ""
+            only = f"where {day} = (select max({day}) from {database}.marts.{mart})" if level else ""
+            of = f"from {database}.marts.{mart} {only}"
+            found[measure.name] = float(service.query(f"select sum({measure.expr or measure.name}) {of}")[0][0])
+    simple = {metric.name for metric in manifest.metrics.values() if metric.type.value == "simple"}
+    assert simple == found.keys() == TRUTH.keys() | OTHERWISE.keys() | set(CHANGES)
+    for name, question in TRUTH.items():
+        assert found[name] == pytest.approx(float(service.postgres(question)[0][0]), rel=1e-4), name
+    for name, question in OTHERWISE.items():
+        [(counted,)] = service.query(question.replace("core.", f"{database}.core."))
+        assert found[name] == counted > 0, name
+    # The service began with nobody.
+    assert found["mrr"] == pytest.approx(
+        found["new_mrr"] + found["expansion_mrr"] - found["contraction_mrr"] - found["churned_mrr"]
+    )
+    assert found["subscribers"] == found["new_subscribers"] - found["churned_subscribers"]
+    for metric in manifest.metrics.values():
+        assert metric.label, metric.name
+        assert metric.description.endswith("."), metric.name
+
+
 def test_a_days_revenue_begins_with_what_the_day_before_ended_with(service: Road) -> None:
     sums = service.query(
         "select event_date, sum(mrr_at_start), sum(mrr), sum(subscribers_at_start), sum(subscribers_at_end) "

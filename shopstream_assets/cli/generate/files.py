@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 from shopstream_assets.cli.generate.dbt_sources import LINE_LENGTH, sources_yaml
+from shopstream_assets.cli.generate.power_bi.project import power_bi_files
 from shopstream_assets.cli.generate.staging_tables import create_statements, tag_statements
 from shopstream_assets.platform.declare.domain import REPOSITORY, Domain
 from shopstream_assets.platform.errors import Problem
@@ -19,6 +20,7 @@ from shopstream_assets.platform.errors import Problem
 COMMAND = "shopstream generate"
 TEMPLATES = REPOSITORY / "deploy" / "templates"
 SNOWFLAKE = REPOSITORY / "deploy" / "snowflake"
+POWER_BI = REPOSITORY / "powerbi"
 VALUES = REPOSITORY / "deploy" / "kubernetes" / "values.yaml"
 WORKSPACE = REPOSITORY / "workspace.yaml"
 EXAMPLE = REPOSITORY / ".env.example"
@@ -47,7 +49,7 @@ def differing(expected: dict[Path, str]) -> list[Path]:
     Of a script that should not be there only the first line is looked at: a file of somebody else's is no concern here.
     """
     changed = {path for path, text in expected.items() if not path.is_file() or path.read_text("utf-8") != text}
-    return sorted(changed | {path for path in _scripts() if path not in expected})
+    return sorted(changed | {path for path in _written_before() if path not in expected})
 
 
 def write(expected: dict[Path, str]) -> list[Path]:
@@ -78,13 +80,17 @@ def _of_one(domain: Domain) -> Iterator[tuple[Path, str]]:
             SNOWFLAKE / domain.name / template.name,
             _headed("--", f"deploy/templates/snowflake/{template.name}", text),
         )
+    if domain.report:
+        yield from ((POWER_BI / path, text) for path, text in power_bi_files(domain))
 
 
-def _scripts() -> list[Path]:
-    """The scripts of domains that were written here before."""
-    return [
+def _written_before() -> list[Path]:
+    """The scripts and Power BI projects of domains that were written here before."""
+    scripts = [
         path for path in SNOWFLAKE.glob("*/*.sql") if path.read_text("utf-8").startswith(f"-- Written by `{COMMAND}`")
     ]
+    projects = [path for kind in ("SemanticModel", "Report") for path in POWER_BI.glob(f"*.{kind}/**/*")]
+    return scripts + [path for path in projects if path.is_file()]
 
 
 def _headed(comment: str, source: str, text: str) -> str:

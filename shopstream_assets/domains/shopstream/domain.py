@@ -3,6 +3,7 @@
 from shopstream_assets.domains.shopstream.charts import CHARTS
 from shopstream_assets.domains.shopstream.headlines import HEADLINES
 from shopstream_assets.domains.shopstream.pages import PAGES
+from shopstream_assets.domains.shopstream.report import REPORT
 from shopstream_assets.domains.shopstream.tables import TABLES
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.settings import DomainSettings
@@ -29,4 +30,5 @@ SHOPSTREAM = Domain(
     headlines=HEADLINES,
     charts=CHARTS,
     pages=PAGES,
+    report=REPORT,
 )

@@ -3,6 +3,7 @@
 from shopstream_assets.domains.streamvision.charts import CHARTS
 from shopstream_assets.domains.streamvision.headlines import HEADLINES
 from shopstream_assets.domains.streamvision.pages import PAGES
+from shopstream_assets.domains.streamvision.report import REPORT
 from shopstream_assets.domains.streamvision.tables import TABLES
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.settings import DomainSettings
@@ -25,4 +26,5 @@ STREAMVISION = Domain(
     headlines=HEADLINES,
     charts=CHARTS,
     pages=PAGES,
+    report=REPORT,
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from shopstream_assets.platform.declare.chart import Chart
 from shopstream_assets.platform.declare.headline import Headline
 from shopstream_assets.platform.declare.page import Page
+from shopstream_assets.platform.declare.report import ReportPage
 from shopstream_assets.platform.declare.settings import DomainSettings
 from shopstream_assets.platform.declare.simulator import Simulator
 from shopstream_assets.platform.declare.tables import SourceTable
@@ -55,6 +56,7 @@ class Domain:
     - `headlines`: figures of its marts that a demo ends with.
     - `charts`: what is drawn for the dbt models of that name.
     - `pages`: its pages of the dashboards, in the order in which they are listed.
+    - `report`: the pages of its Power BI report, which show metrics of its dbt project.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Domain:
     headlines: tuple[Headline, ...] = ()
     charts: Mapping[str, Chart] = field(default_factory=dict)
     pages: tuple[Page, ...] = ()
+    report: tuple[ReportPage, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
