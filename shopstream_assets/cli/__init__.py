@@ -332,23 +332,25 @@ def generate(check: bool) -> None:
     """Write the files that follow from the installed domains.
 
     Each domain's SQL in deploy/snowflake and dbt sources; workspace.yaml; the code locations in the Helm values; the
-    sections of .env.example. Run it after a change of a domain or of its tables.
+    sections of .env.example; the Power BI projects. Run it after a change of a domain, its tables, marts or metrics.
     """
     from shopstream_assets.cli.generate import files
     from shopstream_assets.platform.declare.registry import domains
     from shopstream_assets.platform.errors import Problem
 
-    with _plain_errors(Problem):
-        expected = files.generated(domains())
-        changed = files.differing(expected) if check else files.write(expected)
-    for path in changed:
-        if path not in expected:
-            found = "belongs to no domain that is installed" if check else "is deleted: its domain is not installed"
-        else:
-            found = "differs from the domains" if check else "is written"
-        click.echo(f"{files.shown(path)} {found}.")
-    if check and changed:
-        raise click.ClickException(f"{len(changed)} generated files differ. Next: `{files.COMMAND}` writes them.")
+    # A report is made from dbt's manifest, and that from the sources: they come first, and a check ends with them.
+    for made in (files.generated, files.reports):
+        with _plain_errors(Problem):
+            expected = made(domains())
+            changed = files.differing(expected) if check else files.write(expected)
+        for path in changed:
+            if path not in expected:
+                found = "belongs to no domain that is installed" if check else "is deleted: its domain is not installed"
+            else:
+                found = "differs from the domains" if check else "is written"
+            click.echo(f"{files.shown(path)} {found}.")
+        if check and changed:
+            raise click.ClickException(f"{len(changed)} generated files differ. Next: `{files.COMMAND}` writes them.")
 
 
 @main.command()

@@ -20,6 +20,7 @@ WHOLE = (
     "deploy/snowflake/shopstream/03_database.sql",
     "deploy/snowflake/streamvision/07_staging_tables.sql",
 )
+SOURCES = WHOLE[1:3]
 WITH_SECTION = (".env.example", "deploy/kubernetes/values.yaml")
 
 
@@ -27,7 +28,7 @@ WITH_SECTION = (".env.example", "deploy/kubernetes/values.yaml")
 def clone(tmp_path: Path) -> Path:
     # What is installed may be an editable clone: a package that lies first in the path is the copy.
     leave = shutil.ignore_patterns("__pycache__", "target", "logs", "*.egg-info")
-    for folder in ("shopstream_assets", "dbt_project", "deploy"):
+    for folder in ("shopstream_assets", "dbt_project", "deploy", "powerbi"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=leave)
     for file in ("workspace.yaml", ".env.example"):
         shutil.copy(ROOT / file, tmp_path / file)
@@ -43,7 +44,7 @@ def generate(clone: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def contents(folder: Path) -> dict[Path, str]:
     return {
         path: path.read_text(encoding="utf-8")
-        for name in ("deploy", "dbt_project", "workspace.yaml", ".env.example")
+        for name in ("deploy", "powerbi", "workspace.yaml", ".env.example", *SOURCES)
         for path in ([folder / name] if (folder / name).is_file() else (folder / name).rglob("*"))
         if path.is_file()
     }
@@ -69,6 +70,20 @@ def test_check_names_each_file_that_differs_and_the_command_that_writes_it_again
     assert "Next: `shopstream generate` writes them." in found.stderr
     assert contents(clone) == broken
 
+    assert generate(clone).returncode == 0
+    assert contents(clone) == before
+
+    page = clone / "powerbi" / "ShopStream.Report" / "definition" / "pages" / "pages.json"
+    page.unlink()
+    (page.parent / "page99.json").write_text("{}")
+    found = generate(clone, "--check")
+    assert (found.returncode, found.stdout.splitlines()) == (
+        1,
+        [
+            "powerbi/ShopStream.Report/definition/pages/page99.json belongs to no domain that is installed.",
+            "powerbi/ShopStream.Report/definition/pages/pages.json differs from the domains.",
+        ],
+    )
     assert generate(clone).returncode == 0
     assert contents(clone) == before
 

@@ -43,17 +43,24 @@ def generated(domains: Sequence[Domain]) -> dict[Path, str]:
     }
 
 
+def reports(domains: Sequence[Domain]) -> dict[Path, str]:
+    """The files of the Power BI projects, which follow from dbt's manifests, and so from what `generated` gives."""
+    return {POWER_BI / path: text for domain in domains if domain.report for path, text in power_bi_files(domain)}
+
+
 def differing(expected: dict[Path, str]) -> list[Path]:
-    """The files that do not hold what they should, and scripts of domains that are gone, in the order of their names.
+    """The files that do not hold what they should, and those of domains that are gone, in the order of their names.
 
     Of a script that should not be there only the first line is looked at: a file of somebody else's is no concern here.
     """
     changed = {path for path, text in expected.items() if not path.is_file() or path.read_text("utf-8") != text}
-    return sorted(changed | {path for path in _written_before() if path not in expected})
+    of_reports = any(path.is_relative_to(POWER_BI) for path in expected)
+    before = _projects() if of_reports else _scripts()
+    return sorted(changed | {path for path in before if path not in expected})
 
 
 def write(expected: dict[Path, str]) -> list[Path]:
-    """Make the files what they should be, delete the scripts of domains that are gone; returns what was changed."""
+    """Make the files what they should be, delete those of domains that are gone; returns what was changed."""
     changed = differing(expected)
     for path in changed:
         if path in expected:
@@ -80,17 +87,19 @@ def _of_one(domain: Domain) -> Iterator[tuple[Path, str]]:
             SNOWFLAKE / domain.name / template.name,
             _headed("--", f"deploy/templates/snowflake/{template.name}", text),
         )
-    if domain.report:
-        yield from ((POWER_BI / path, text) for path, text in power_bi_files(domain))
 
 
-def _written_before() -> list[Path]:
-    """The scripts and Power BI projects of domains that were written here before."""
-    scripts = [
+def _scripts() -> list[Path]:
+    """The scripts of domains that were written here before."""
+    return [
         path for path in SNOWFLAKE.glob("*/*.sql") if path.read_text("utf-8").startswith(f"-- Written by `{COMMAND}`")
     ]
-    projects = [path for kind in ("SemanticModel", "Report") for path in POWER_BI.glob(f"*.{kind}/**/*")]
-    return scripts + [path for path in projects if path.is_file()]
+
+
+def _projects() -> list[Path]:
+    """The files of Power BI projects that are here, all of them written."""
+    folders = [folder for kind in ("SemanticModel", "Report") for folder in POWER_BI.glob(f"*.{kind}")]
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
 def _headed(comment: str, source: str, text: str) -> str:
