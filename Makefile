@@ -54,9 +54,10 @@ torture: install ## Drive SEQUENCES of STEPS random acts and demand that every l
 
 # A round that does not end as it must is written to torture/, with the logs.
 KILLS ?= 200
+ROUND ?= 5
 
 kills: install ## Kill -9 KILLS processes of a stack at work, at random, and demand that it comes to rest and is right
-	@$(BIN)/python tests/reliability/kills.py --kills $(KILLS) --seed $(SEED)
+	@$(BIN)/python tests/reliability/kills.py --kills $(KILLS) --round $(ROUND) --seed $(SEED)
 
 browser: ## Install Debian's chromium for the browser test, which is skipped without it (needs root)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
