@@ -281,8 +281,10 @@ mart_customer_retention as (
     cross join generate_series(0, 400) as m (months_since)
     left join fact_orders as o on o.customer_id = b.customer_id and o.is_sale
         and date_trunc('month', o.order_date) = b.cohort_month + m.months_since * interval '1 month'
-    where b.cohort_month + m.months_since * interval '1 month'
-        <= greatest(t.as_of_date, (select max(order_date) from fact_orders where is_sale))
+    where b.cohort_month + m.months_since * interval '1 month' <= t.as_of_date
+        or b.cohort_month + m.months_since * interval '1 month' in (
+            select date_trunc('month', order_date) from fact_orders where is_sale
+        )
     group by b.country, b.acquisition_channel, m.months_since, b.cohort_month
 ),
 product_sales as (

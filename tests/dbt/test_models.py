@@ -24,6 +24,7 @@ from small_store import (
     log_of,
     order,
     product,
+    rate,
     sales_overview,
     session_funnel,
     signup_conversion,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 MODELS = (
     "CORE.DIM_CUSTOMERS",
     "CORE.DIM_PRODUCTS",
+    "CORE.DIM_EXCHANGE_RATES",
     "CORE.DIM_DATE",
     "CORE.FACT_ORDERS",
     "CORE.FACT_ORDER_ITEMS",
@@ -310,6 +312,15 @@ def test_a_row_that_moved_on_stays_when_only_its_old_partition_was_extracted_aga
     warehouse.run(*PARTITIONED, window=window(6))
     assert [row["status"] for row in warehouse.records("CORE.FACT_ORDERS")] == ["shipped"]
     assert sum(row["net_revenue"] for row in overview(warehouse).values()) == Decimal("30.00")
+
+
+def test_a_table_of_before_there_were_currencies_is_built_on(warehouse: Warehouse, shop: Log) -> None:
+    warehouse.execute("alter table SHOPSTREAM_DWH.CORE.FACT_ORDER_ITEMS drop column currency")
+    warehouse.stage(log_of({"orders": [order(2, 1, currency="USD")], "order_items": [line(3, 2, 1)]}))
+    warehouse.stage(log_of({"exchange_rates": [rate(1, 0)]}))
+    warehouse.run(*PARTITIONED, window=window(0, 2))
+    lines = {row["line_id"]: row for row in warehouse.records("CORE.FACT_ORDER_ITEMS")}
+    assert (lines[3]["currency"], lines[3]["net_revenue"]) == ("USD", Decimal("9.00"))
 
 
 def test_what_has_no_parent_is_kept_as_unknown_and_finds_it_when_it_arrives(warehouse: Warehouse) -> None:

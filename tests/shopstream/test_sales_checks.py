@@ -156,6 +156,8 @@ def test_an_order_in_another_currency_counts_at_its_rate_and_not_at_all_without_
 
     # 10 lines of 10.00 dollars less a discount of 1.00, placed on the third day.
     shop.order(10, 3, currency="USD")
+    # Alone on its date, of which then no amount is known.
+    shop.order(11, 5, currency="GBP")
     shop.refresh()
     assert in_the_mart() == (8, 352.0)
     rate(1, 4, "0.5", 6)

@@ -486,9 +486,9 @@ class _Mart:
             f"select 'sales', order_date, null, null, {orders}::number(38,0), {revenue}::number(38,2) "
             f"from {relation} {where} group by order_date"
             for relation, where, orders, revenue in (
-                (facts, on, "-count_if(is_sale)", "-sum(net_revenue)"),
-                (facts, also, "count_if(is_sale)", f"sum(iff(status {IS_PAID}, -order_discount, 0))"),
-                (lines, also, "0", f"sum(iff(order_status {IS_PAID}, line_amount, 0))"),
+                (facts, on, "-count_if(is_sale)", "-coalesce(sum(net_revenue), 0)"),
+                (facts, also, "count_if(is_sale)", f"coalesce(sum(iff(status {IS_PAID}, -order_discount, 0)), 0)"),
+                (lines, also, "0", f"coalesce(sum(iff(order_status {IS_PAID}, line_amount, 0)), 0)"),
             )
         ]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class ReportPage:
     """A page in the order of a web page: choices above, cards of metrics, their course, and bars or a table below.
 
-    Metrics are named as in the dbt project, columns as `<mart>.<column>`.
+    Metrics are named as in the dbt project, columns as `<mart>.<column>`. A mart's date stands for that of all.
 
     - `choices`: columns that the reader chooses by.
     - `cards`: metrics, a card each.

@@ -54,14 +54,21 @@ cohorts as (
 
 ),
 
--- Up to the month that is going on, also those in which nobody came back. An order may be dated later.
+-- Up to the month that is going on, also those in which nobody came back; of later ones those with an order.
 months as (
 
-    select distinct
-        date_trunc('month', date_day)::date as sales_month,
-        dateadd('month', 1, date_trunc('month', date_day))::date <= (select as_of.as_of_date from as_of) as is_complete
-    from {{ ref('dim_date') }}
-    where date_day <= (select greatest(max(as_of.as_of_date), max(sales.sales_month)) from sales cross join as_of)
+    select
+        all_months.sales_month,
+        dateadd('month', 1, all_months.sales_month)::date <= as_of.as_of_date as is_complete
+    from (
+        select date_trunc('month', date_day)::date as sales_month
+        from {{ ref('dim_date') }}
+        where date_day <= (select as_of.as_of_date from as_of)
+        union
+        select sales_month
+        from sales
+    ) as all_months
+    cross join as_of
 
 ),
 

@@ -108,14 +108,14 @@ def _measures(manifest: Mapping[str, Any], marts: Mapping[str, Mart]) -> Iterato
         name = parameters["measure"]["name"]
         if name not in sums:
             return None
-        conditions = "".join(f", '{of_mart[name]}'[{flag}] = TRUE()" for flag in sorted(flags))
+        conditions = "".join(f", KEEPFILTERS('{of_mart[name]}'[{flag}] = TRUE())" for flag in sorted(flags))
         return f"CALCULATE({sums[name]}{conditions})" if conditions else sums[name]
 
     for name, metric in metrics.items():
         if written := dax(metric, frozenset()):
             title = metric["label"]
-            is_share = metric["type"] == "ratio" and "(EUR)" not in title
-            form = "0.0%" if is_share else "#,0.00" if "(EUR)" in title else "#,0"
+            usual = "#,0.00" if "(EUR)" in title else "0.0%" if metric["type"] == "ratio" else "#,0"
+            form = metric["config"]["meta"].get("format", usual)
             yield name, Measure(name, title, metric["description"], written, form)
 
 
@@ -144,9 +144,10 @@ def _aggregated(mart: Mart, measure: Mapping[str, Any]) -> str:
     if written == "1":
         return f"COUNTROWS('{mart.name}')"
     if level := measure.get("non_additive_dimension"):
-        # As MetricFlow has it: of the last day that there is, whatever else is chosen.
+        # Of the last of the chosen days that there is, whatever else is chosen: not the last with rows of that.
         day = f"'{mart.name}'[{level['name']}]"
-        return f"VAR Latest = MAX({day}) RETURN CALCULATE(SUM('{mart.name}'[{written}]), {day} = Latest)"
+        latest = f"CALCULATE(MAX({day}), ALLEXCEPT('{mart.name}', {day}, '{DATES}'[{DATE}], '{DATES}'[Month]))"
+        return f"VAR Latest = {latest} RETURN CALCULATE(SUM('{mart.name}'[{written}]), {day} = Latest)"
     if written in mart.columns:
         return f"SUM('{mart.name}'[{written}])"
     if not re.fullmatch(r"[\w +*-]+", written) or set(re.findall(r"[a-z_]\w*", written)) - mart.columns.keys():
@@ -156,7 +157,9 @@ def _aggregated(mart: Mart, measure: Mapping[str, Any]) -> str:
             "let the mart have it as a column.",
         )
     expression = re.sub(r"[a-z_]\w*", rf"'{mart.name}'[\g<0>]", written)
-    return f"SUMX('{mart.name}', {expression})"
+    # In SQL a row in which one of them is null adds nothing.
+    known = " && ".join(f"NOT ISBLANK('{mart.name}'[{name}])" for name in re.findall(r"[a-z_]\w*", written))
+    return f"SUMX(FILTER('{mart.name}', {known}), {expression})"
 
 
 def _said(text: str, depth: int = 0) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from shopstream_assets.cli.generate.power_bi.model import METRICS, Model
+from shopstream_assets.cli.generate.power_bi.model import DATE, DATES, METRICS, Model
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.declare.report import ReportPage
 from shopstream_assets.platform.errors import Problem
@@ -127,6 +127,9 @@ def _field(domain: Domain, model: Model, page: ReportPage, name: str) -> dict[st
     mart, _, column = name.partition(".")
     if measure := model.measures.get(name):
         kind, entity, what = "Measure", METRICS, measure.title
+    elif mart in model.marts and column == model.marts[mart].date:
+        # The one that every mart's dates are related to: a choice of days is one for the whole page.
+        kind, entity, what = "Column", DATES, DATE
     elif mart in model.marts and column in model.marts[mart].columns:
         kind, entity, what = "Column", mart, column
     else:
