@@ -138,9 +138,10 @@ def test_a_pool_has_one_slot_however_many_steps_come_first(instance: dg.DagsterI
 def test_what_a_run_acts_upon_survives_a_crash_of_the_server(
     instance: dg.DagsterInstance, local_stack: Mapping[str, str]
 ) -> None:
-    """A run that is there, a slot that was claimed, and one that was freed: on disk before the caller goes on."""
+    """A run that is there, one that has ended, a slot claimed or freed: on disk before the caller goes on."""
     storage = instance.event_log_storage
     storage.set_concurrency_slots("pool", 1)
+    run = instance.create_run_for_job(nothing)
     server = local_stack["SHOPSTREAM_DAGSTER_POSTGRES_URL"].replace("+psycopg2", "", 1)
 
     def position(of: str) -> int:
@@ -152,6 +153,7 @@ def test_what_a_run_acts_upon_survives_a_crash_of_the_server(
         assert connection.execute("show synchronous_commit").fetchone() == ("off",)
         for act in (
             lambda: instance.create_run_for_job(nothing),
+            lambda: instance.report_run_failed(run),
             lambda: storage.claim_concurrency_slot("pool", "a run", "a step"),
             lambda: storage.free_concurrency_slot_for_step("a run", "a step"),
             lambda: storage.claim_concurrency_slot("pool", "a run", "another step"),

@@ -9,11 +9,13 @@ already. The rows are the same. dagster.yaml names these classes.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Self
 
 import sqlalchemy as db
 from dagster import DagsterEventType, DagsterRun, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import DagsterEvent
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster._time import datetime_from_timestamp
@@ -65,6 +67,12 @@ class _Pooled:
         )
 
 
+def forking_launcher(storage: PostgresRunStorage | PostgresEventLogStorage) -> ForkingRunLauncher | None:
+    """The launcher that knows which runs live, where the storage's instance has one."""
+    launcher = storage._instance.run_launcher if storage.has_instance else None
+    return launcher if isinstance(launcher, ForkingRunLauncher) else None
+
+
 class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
     """PostgresRunStorage on kept connections."""
 
@@ -73,6 +81,17 @@ class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
         added = super().add_run(dagster_run)
         self._make_durable()
         return added
+
+    def handle_run_event(self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None) -> None:
+        """Give a run the status that an event brings; only once its end is there for good, nobody watches it any more.
+
+        Else the end could be lost, and a run that has ended would be taken for one that goes on, for ever.
+        """
+        super().handle_run_event(run_id, event, update_timestamp)
+        if event.event_type in ENDS:
+            self._make_durable()
+            if launcher := forking_launcher(self):
+                launcher.ends(run_id)
 
 
 class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
@@ -134,9 +153,7 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
 
     @property
     def _launcher(self) -> ForkingRunLauncher | None:
-        """The launcher that knows which runs live, where the instance has one."""
-        launcher = self._instance.run_launcher if self.has_instance else None
-        return launcher if isinstance(launcher, ForkingRunLauncher) else None
+        return forking_launcher(self)
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event; that a run has failed, after the run's status says so.
@@ -155,8 +172,6 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
                 event.run_id, event.get_dagster_event(), datetime_from_timestamp(event.timestamp)
             )
         super().store_event(event)
-        if event.dagster_event_type in ENDS and self._launcher:
-            self._launcher.ends(event.run_id)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in one statement where all are (planned) materializations, and as the parent does otherwise."""
