@@ -29,7 +29,12 @@ REGENERATE = "SHOPSTREAM_REGENERATE"
 # Dagster shows shorter Markdown in the page itself, longer behind a click.
 INLINE = 1000
 # Two days are too few for anything to come back, and to predict one from the other.
-NOTHING_IN_TWO_DAYS = ("fact_refunds", "customer_value_backtest", "mart_projection_backtest")
+NOTHING_IN_TWO_DAYS = (
+    "fact_refunds",
+    "customer_value_backtest",
+    "mart_projection_backtest",
+    "mart_customer_retention",
+)
 
 
 @pytest.fixture(scope="module")
