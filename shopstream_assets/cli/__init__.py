@@ -338,11 +338,10 @@ def generate(check: bool) -> None:
     from shopstream_assets.platform.declare.registry import domains
     from shopstream_assets.platform.errors import Problem
 
-    # A report is made from dbt's manifest, and that from the sources: they come first, and a check ends with them.
-    for made in (files.generated, files.reports):
+    for made, here in files.KINDS:
         with _plain_errors(Problem):
             expected = made(domains())
-            changed = files.differing(expected) if check else files.write(expected)
+            changed = files.differing(expected, here()) if check else files.write(expected, here())
         for path in changed:
             if path not in expected:
                 found = "belongs to no domain that is installed" if check else "is deleted: its domain is not installed"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from account_sql import DEPLOY
 
+from shopstream_assets.cli.generate import files
+
 ROOT = DEPLOY.parent
 COMMAND = [sys.executable, "-c", "from shopstream_assets.cli import main; main()", "generate"]
 WHOLE = (
@@ -116,6 +118,13 @@ def test_scripts_of_a_domain_that_is_gone_are_deleted_but_nobody_elses(clone: Pa
     assert "deploy/snowflake/airline/03_database.sql is deleted: its domain is not installed.\n" in found.stdout
     assert "99_own" not in found.stdout
     assert [path.name for path in folder.iterdir()] == ["99_own.sql"]
+
+
+def test_without_a_domain_that_has_a_report_only_reports_are_deleted() -> None:
+    made, here = files.KINDS[1]
+    left = files.differing(made([]), here())
+    assert left
+    assert all(path.is_relative_to(ROOT / "powerbi") for path in left)
 
 
 def test_lint_fails_on_a_generated_file_that_differs() -> None:

@@ -88,10 +88,11 @@ class Spoiled:
         return self.run(statement)
 
     def run(self, *statements: str) -> Spoiled:
-        """Execute in Postgres; {t} is the table."""
+        """Execute in Postgres; {t} is the table. What the server counts is counted when this returns."""
         with psycopg.connect(self.services.source.dsn, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(cast(LiteralString, statement.replace("{t}", self.relation)))
+            connection.execute("select pg_stat_force_next_flush()")
         return self
 
     def insert(self, **values: object) -> Spoiled:

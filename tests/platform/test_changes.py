@@ -1,8 +1,10 @@
 """What the change sensor sees of a source, on real services, and what it asks for."""
 
 import datetime as dt
+import itertools
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import dagster as dg
 import psycopg
@@ -506,6 +508,26 @@ def test_an_old_day_that_is_missing_is_asked_for_by_the_audit_and_again_later_an
             asked.append(hours)
 
     assert asked == [0, 1, 2, 3, 5, 8]
+
+
+def test_a_table_rests_a_hundred_times_as_long_as_looking_at_it_took(
+    services: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every look takes two seconds.
+    clock = SimpleNamespace(monotonic=itertools.count(step=2).__next__)
+    monkeypatch.setattr("shopstream_assets.platform.refresh.change_sensor.time", clock)
+
+    def asked(seconds: int) -> set[str]:
+        now = NOW + dt.timedelta(seconds=seconds)
+        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, set)
+        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
+        return {table for tables in found.changes.values() for table in tables}
+
+    shop.refresh({day(back): {"orders", "users"} for back in range(4)})
+    assert asked(0) == set()
+    shop.order(1, 0)
+    assert [asked(seconds) for seconds in (60, 120, 199)] == [set()] * 3
+    assert asked(260) == {"orders"}
 
 
 def test_a_source_that_is_down_gives_a_reason_to_skip_and_forgets_nothing(

@@ -77,6 +77,8 @@ class World:
         """The days that a tick asks for, `after` the last."""
         self.now += after
         self.cursor = Cursor.model_validate_json(self.cursor.model_dump_json(exclude_defaults=True))
+        # The hours pass as they are told here, and what a look took on this machine calls for no rest.
+        self.cursor.rest_until = {}
         services = self.services
         found = look_for_changes(
             self.domain, services.source, services.store, self.cursor, self.everything, self.now, set

@@ -27,8 +27,6 @@
 
 {#- Orders of this table whose rate came, changed or left: from its day on, until that of the next one there is. -#}
 {% macro orders_at_another_rate() -%}
-    {#- A table of before there were currencies lacks the column until it is built: all its orders are in EUR. -#}
-    {%- if not execute or 'currency' in adapter.get_columns_in_relation(this) | map(attribute='name') | map('lower') %}
     select orders.order_id
     from {{ this }} as orders
     inner join {{ touched('told') }} as told
@@ -42,11 +40,6 @@
             and told.day < later.valid_from_date
             and orders.order_date >= later.valid_from_date
     where later.currency is null
-    union
-    {% endif %}
-    select order_id
-    from {{ this }}
-    where {{ told_everything() }}
 {%- endmacro %}
 
 {#- Orders that changed or have another rate, and those that a touched line belongs to now or belonged to. -#}
@@ -61,7 +54,14 @@
     from {{ this }}
     where line_id in (select line_id from {{ touched('touched_lines') }})
     union
-    {{ orders_at_another_rate() }}
+    select order_id
+    from {{ this }}
+    where {{ told_everything() }}
+    {#- A table of before there were currencies lacks the column until it is built: all its orders are in EUR. -#}
+    {%- if not execute or 'currency' in adapter.get_columns_in_relation(this) | map(attribute='name') | map('lower') %}
+        union
+        {{ orders_at_another_rate() }}
+    {%- endif %}
 {%- endmacro %}
 
 {#- Orders that changed or have another rate, or whose lines did. -#}
@@ -71,6 +71,10 @@
     {{ told_by('fact_order_items') }}
     union
     {{ orders_at_another_rate() }}
+    union
+    select order_id
+    from {{ this }}
+    where {{ told_everything() }}
 {%- endmacro %}
 
 {#- Condition on an order: its lines changed, or the category or cost of a product that one of them sells. -#}

@@ -48,20 +48,18 @@ def reports(domains: Sequence[Domain]) -> dict[Path, str]:
     return {POWER_BI / path: text for domain in domains if domain.report for path, text in power_bi_files(domain)}
 
 
-def differing(expected: dict[Path, str]) -> list[Path]:
+def differing(expected: dict[Path, str], before: Sequence[Path]) -> list[Path]:
     """The files that do not hold what they should, and those of domains that are gone, in the order of their names.
 
-    Of a script that should not be there only the first line is looked at: a file of somebody else's is no concern here.
+    `before`: those of the same kind that were written here before.
     """
     changed = {path for path, text in expected.items() if not path.is_file() or path.read_text("utf-8") != text}
-    of_reports = any(path.is_relative_to(POWER_BI) for path in expected)
-    before = _projects() if of_reports else _scripts()
     return sorted(changed | {path for path in before if path not in expected})
 
 
-def write(expected: dict[Path, str]) -> list[Path]:
+def write(expected: dict[Path, str], before: Sequence[Path]) -> list[Path]:
     """Make the files what they should be, delete those of domains that are gone; returns what was changed."""
-    changed = differing(expected)
+    changed = differing(expected, before)
     for path in changed:
         if path in expected:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +88,10 @@ def _of_one(domain: Domain) -> Iterator[tuple[Path, str]]:
 
 
 def _scripts() -> list[Path]:
-    """The scripts of domains that were written here before."""
+    """The scripts of domains that were written here before.
+
+    Only the first line is looked at: a file of somebody else's is no concern here.
+    """
     return [
         path for path in SNOWFLAKE.glob("*/*.sql") if path.read_text("utf-8").startswith(f"-- Written by `{COMMAND}`")
     ]
@@ -100,6 +101,10 @@ def _projects() -> list[Path]:
     """The files of Power BI projects that are here, all of them written."""
     folders = [folder for kind in ("SemanticModel", "Report") for folder in POWER_BI.glob(f"*.{kind}")]
     return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+# What is made, and what of its kind is here: a report from dbt's manifest, and that from the sources, which come first.
+KINDS = ((generated, _scripts), (reports, _projects))
 
 
 def _headed(comment: str, source: str, text: str) -> str:

@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any, Self
 
 import sqlalchemy as db
-from dagster import DagsterEventType, DagsterRun, EventLogEntry
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import DagsterEvent
+from dagster._core.instance import MayHaveInstanceWeakref
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster._time import datetime_from_timestamp
@@ -33,7 +34,7 @@ ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEvent
 BATCHED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION}
 
 
-class _Pooled:
+class _Pooled(MayHaveInstanceWeakref[DagsterInstance]):
     """A storage whose connections are kept; comes before the storage's class."""
 
     postgres_url: str
@@ -43,6 +44,12 @@ class _Pooled:
         self._engine = create_pg_engine(
             self.postgres_url, None, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_pre_ping=True
         )
+
+    @property
+    def _launcher(self) -> ForkingRunLauncher | None:
+        """The launcher that knows which runs live, where the instance has one."""
+        launcher = self._instance.run_launcher if self.has_instance else None
+        return launcher if isinstance(launcher, ForkingRunLauncher) else None
 
     def _make_durable(self) -> None:
         """Return when everything that was committed before survives a crash of the server.
@@ -67,12 +74,6 @@ class _Pooled:
         )
 
 
-def forking_launcher(storage: PostgresRunStorage | PostgresEventLogStorage) -> ForkingRunLauncher | None:
-    """The launcher that knows which runs live, where the storage's instance has one."""
-    launcher = storage._instance.run_launcher if storage.has_instance else None
-    return launcher if isinstance(launcher, ForkingRunLauncher) else None
-
-
 class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
     """PostgresRunStorage on kept connections."""
 
@@ -90,8 +91,8 @@ class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
         super().handle_run_event(run_id, event, update_timestamp)
         if event.event_type in ENDS:
             self._make_durable()
-            if launcher := forking_launcher(self):
-                launcher.ends(run_id)
+            if self._launcher:
+                self._launcher.ends(run_id)
 
 
 class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):
@@ -150,10 +151,6 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
         if launcher is None or not launcher.worker_lives(run_id):
             super().free_concurrency_slots_for_run(run_id)
             self._make_durable()
-
-    @property
-    def _launcher(self) -> ForkingRunLauncher | None:
-        return forking_launcher(self)
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event; that a run has failed, after the run's status says so.

@@ -17,7 +17,8 @@ from shopstream_assets.platform.errors import Problem
 
 # A table of nothing but measures: a measure may not be called as a column of its table is.
 METRICS, DATES, DATE = "Metrics", "Date", "Date"
-CONTRACT = re.compile(r"(?P<kind>\w+)(\((?P<digits>\d+)(,(?P<scale>\d+))?\))?")
+CONTRACT = re.compile(r"(?P<kind>\w+)(\(\d+(,(?P<scale>\d+))?\))?")
+COLUMN = re.compile(r"[a-z_]\w*")
 BY_FLAG = re.compile(r"\{\{ *Dimension\('\w+__(?P<flag>\w+)'\) *\}\}")
 
 
@@ -82,14 +83,9 @@ def _mart(node: Mapping[str, Any], key: list[str]) -> Mart:
 
 def _measures(manifest: Mapping[str, Any], marts: Mapping[str, Mart]) -> Iterator[tuple[str, Measure]]:
     sums = {
-        measure["name"]: _aggregated(marts[mart], measure)
+        measure["name"]: (mart, _aggregated(marts[mart], measure))
         for semantic in manifest["semantic_models"].values()
         if (mart := semantic["node_relation"]["alias"]) in marts
-        for measure in semantic["measures"]
-    }
-    of_mart = {
-        measure["name"]: semantic["node_relation"]["alias"]
-        for semantic in manifest["semantic_models"].values()
         for measure in semantic["measures"]
     }
     metrics = {metric["name"]: metric for metric in manifest["metrics"].values()}
@@ -108,8 +104,9 @@ def _measures(manifest: Mapping[str, Any], marts: Mapping[str, Mart]) -> Iterato
         name = parameters["measure"]["name"]
         if name not in sums:
             return None
-        conditions = "".join(f", KEEPFILTERS('{of_mart[name]}'[{flag}] = TRUE())" for flag in sorted(flags))
-        return f"CALCULATE({sums[name]}{conditions})" if conditions else sums[name]
+        mart, total = sums[name]
+        conditions = "".join(f", KEEPFILTERS('{mart}'[{flag}] = TRUE())" for flag in sorted(flags))
+        return f"CALCULATE({total}{conditions})" if conditions else total
 
     for name, metric in metrics.items():
         if written := dax(metric, frozenset()):
@@ -150,15 +147,15 @@ def _aggregated(mart: Mart, measure: Mapping[str, Any]) -> str:
         return f"VAR Latest = {latest} RETURN CALCULATE(SUM('{mart.name}'[{written}]), {day} = Latest)"
     if written in mart.columns:
         return f"SUM('{mart.name}'[{written}])"
-    if not re.fullmatch(r"[\w +*-]+", written) or set(re.findall(r"[a-z_]\w*", written)) - mart.columns.keys():
+    if not re.fullmatch(r"[\w +*-]+", written) or set(COLUMN.findall(written)) - mart.columns.keys():
         raise Problem(
             f"generating the Power BI model: measure {measure['name']} of {mart.name} is {written!r}, which is no sum, "
             "difference or product of its columns.",
             "let the mart have it as a column.",
         )
-    expression = re.sub(r"[a-z_]\w*", rf"'{mart.name}'[\g<0>]", written)
+    expression = COLUMN.sub(rf"'{mart.name}'[\g<0>]", written)
     # In SQL a row in which one of them is null adds nothing.
-    known = " && ".join(f"NOT ISBLANK('{mart.name}'[{name}])" for name in re.findall(r"[a-z_]\w*", written))
+    known = " && ".join(f"NOT ISBLANK('{mart.name}'[{name}])" for name in COLUMN.findall(written))
     return f"SUMX(FILTER('{mart.name}', {known}), {expression})"
 
 
