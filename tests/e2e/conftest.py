@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from store import Store
 from shopstream_assets.embedded import stack
 
 HISTORY = 40
+DEFINITIONS = "shopstream_assets.domains.shopstream.definitions"
 
 
 @pytest.fixture(scope="module")
@@ -32,4 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             # Definitions and resources of this process are those of the stack.
             for name, value in variables.items():
                 patch.setenv(name, value)
+            # Nor are they those of the tests before, or left to the tests after: a module says when it was loaded.
+            sys.modules.pop(DEFINITIONS, None)
             yield Store(running, first)
+            sys.modules.pop(DEFINITIONS, None)
