@@ -33,8 +33,7 @@ from shopstream_assets.platform.declare.tables import postgres_ddl
 from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.change_sensor import INTERVAL_SECONDS, Cursor, look_for_changes
-from shopstream_assets.platform.refresh.reconcile import LEVELS, _Postgres
-from shopstream_assets.platform.sources.postgres.extract import fingerprints
+from shopstream_assets.platform.refresh.reconcile import LEVELS
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
 ROWS, MINUTES, DAYS = 10_000_000, 5, 365
@@ -175,10 +174,10 @@ def main(rows: int, minutes: float) -> None:
         audit, history, keys = Spent(), Spent(), Spent()
         with source.read(audit), source.spent(audit):
             _look(reader, store, Cursor(), everything)
-        with source.read(history), source.spent(history), reader.snapshot([ORDERS]) as connection:
-            fingerprints(connection, ORDERS, "public", everything)
-        with source.read(keys), source.spent(keys), reader.snapshot([ORDERS]) as connection:
-            _Postgres(connection, "public", ORDERS, everything).ranges(LEVELS[0], [])
+        with source.read(history), source.spent(history), reader.snapshot([ORDERS]) as read:
+            read.fingerprints(ORDERS, everything)
+        with source.read(keys), source.spent(keys), reader.snapshot([ORDERS]) as read:
+            read.plan(ORDERS).keys(everything).ranges(LEVELS[0], [])
     factor = HOUR / (60 * minutes)
     print("| what | times an hour | CPU s an hour | rows read an hour |\n|---|---:|---:|---:|")
     print(f"| looks of the change sensor | {looks.times * factor:,.0f} | {looks.cpu * factor:,.1f} | |")

@@ -110,7 +110,7 @@ def _sizes(domain: Domain, days: list[dt.date], services: Services) -> Iterator[
     from shopstream_assets.platform.declare.tables import quoted, snowflake_name
     from shopstream_assets.platform.lake.manifest import read_manifests
 
-    with services.source.snapshot() as connection, connection.cursor() as cursor:
+    with services.source.snapshot() as reader, reader.connection.cursor() as cursor:
         for source in domain.tables:
             relation = f"{quoted(services.source.schema_name)}.{quoted(source.name)}"
             cursor.execute(f"select count(*), pg_total_relation_size($1::text::regclass) from {relation}", (relation,))

@@ -25,8 +25,9 @@ from shopstream_assets.platform.refresh.change_sensor import change_sensor
 from shopstream_assets.platform.refresh.freshness import allowed_ages, freshness_checks, with_policies
 from shopstream_assets.platform.refresh.freshness_sensor import freshness_sensor
 from shopstream_assets.platform.refresh.reconciliation import reconciliation_checks
+from shopstream_assets.platform.sources.checks import source_checks, whole_source_checks
+from shopstream_assets.platform.sources.port import SourceResource
 from shopstream_assets.platform.sources.postgres.asset import postgres_asset, postgres_spec
-from shopstream_assets.platform.sources.postgres.checks import source_checks, whole_source_checks
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.asset import staging_asset
 from shopstream_assets.platform.staging.integrity import integrity_checks
@@ -43,11 +44,13 @@ def domain_definitions(
     checks: Sequence[dg.AssetChecksDefinition] = (),
     on_a_clock: Sequence[dg.AssetChecksDefinition] = (),
     fitted: Sequence[FittedAsset] = (),
+    source: SourceResource | None = None,
 ) -> dg.Definitions:
     """Every asset, check, job, schedule, sensor and resource of a domain.
 
     `checks` are the domain's own; those `on_a_clock` run daily and on demand, in no refresh. What is `fitted` between
-    core and marts is a dbt source of the marts that read it.
+    core and marts is a dbt source of the marts that read it. `source` is where the tables are, where that is not the
+    Postgres that the environment names.
 
     Raises SettingsError when the environment does not say where the domain starts and what its source is.
     """
@@ -68,7 +71,7 @@ def domain_definitions(
     ages = allowed_ages(domain, [spec for assets in (*lake, *downstream) for spec in assets.specs])
     sources_checked = source_checks(domain, settings)
     on_a_clock = [*whole_table_checks(domain, settings), *on_a_clock]
-    refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain)
+    refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain, source)
     checking = check_job(domain.name, [sources_checked, *on_a_clock])
     return dg.Definitions(
         assets=[
@@ -121,7 +124,7 @@ SNOWFLAKE = {
 REQUIRED = ("account", "user")
 
 
-def resources(domain: Domain) -> Mapping[str, Any]:
+def resources(domain: Domain, source: SourceResource | None = None) -> Mapping[str, Any]:
     """Connections, each by the names of its variables: a run reads their values, the UI shows only the names.
 
     What several domains share (an account, a role) may be said for one alone, by its prefix before the variable's name.
@@ -138,7 +141,8 @@ def resources(domain: Domain) -> Mapping[str, Any]:
         },
     )
     return {
-        "source": PostgresResource(
+        "source": source
+        or PostgresResource(
             dsn=dg.EnvVar(domain.variable("POSTGRES_DSN")), schema_name=dg.EnvVar(domain.variable("POSTGRES_SCHEMA"))
         ),
         "store": ObjectStoreResource(bucket=_said(domain.variable("LAKE_BUCKET"), domain.bucket)),

@@ -20,11 +20,11 @@ from snowflake.connector.errors import OperationalError
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.sources.postgres.reader import PostgresReader
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
     from mypy_boto3_s3 import S3Client
     from snowflake.connector import SnowflakeConnection
 
@@ -121,9 +121,9 @@ class WatchedPostgres(PostgresResource):
     _act: Act = PrivateAttr(default_factory=Act)
 
     @contextmanager
-    def snapshot(self, tables: Iterable[SourceTable] = (), alone: str = "") -> Iterator[Connection]:
-        with super().snapshot(tables, alone) as connection:
-            plain = connection.cursor
+    def snapshot(self, tables: Iterable[SourceTable] = (), alone: str = "") -> Iterator[PostgresReader]:
+        with super().snapshot(tables, alone) as reader:
+            plain = reader.connection.cursor
 
             def cursor(*args: Any, **kwargs: Any) -> Any:
                 found: Any = plain(*args, **kwargs)
@@ -131,10 +131,10 @@ class WatchedPostgres(PostgresResource):
                 found.execute = lambda *a, **k: self._act.call("postgres: " + _head(a[0]), execute, *a, **k)
                 return found
 
-            connection.cursor = cursor  # type: ignore[method-assign]
+            reader.connection.cursor = cursor  # type: ignore[method-assign]
             self._act.reading = alone
             try:
-                yield connection
+                yield reader
             finally:
                 self._act.reading = ""
 

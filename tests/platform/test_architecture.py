@@ -73,6 +73,26 @@ def test_every_module_of_the_platform_is_in_a_layer() -> None:
     }
 
 
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer != "sources"])
+def test_a_layer_knows_the_port_of_a_source_and_no_adapter(layer: str) -> None:
+    found = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in modules(f"platform/{layer}")
+        for name in imported_by(path)
+        if name.startswith("shopstream_assets.platform.sources.postgres")
+    }
+    assert found == set()
+
+
+def test_the_port_of_a_source_knows_no_adapter() -> None:
+    assert not [
+        name
+        for path in (PACKAGE / "platform" / "sources").glob("*.py")
+        for name in imported_by(path)
+        if name.startswith("shopstream_assets.platform.sources.postgres")
+    ]
+
+
 @pytest.mark.parametrize(
     ("folder", "known"),
     [

@@ -300,7 +300,7 @@ def shop(graph: AssetGraph) -> Shop:
             materialization = event.step_materialization_data.materialization
             found.setdefault(materialization.asset_key, []).append(materialization)
     source = Services.of(SHOPSTREAM).source
-    with source.snapshot() as connection, connection.cursor() as cursor:
+    with source.snapshot() as reader, reader.connection.cursor() as cursor:
         cursor.execute(
             f"select email, first_name, last_name from {source.schema_name}.users "
             f"union all select email, null, null from {source.schema_name}.crm_contacts"

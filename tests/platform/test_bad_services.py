@@ -22,9 +22,10 @@ from shopstream_assets.platform.errors import LayerError, ServiceError
 from shopstream_assets.platform.lake import object_store
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.lake.writer import Extraction, LakeWriter, lake_writer
-from shopstream_assets.platform.sources.postgres import extract
+from shopstream_assets.platform.sources.postgres.reading import PostgresReading
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.sources.postgres.session import OPTIONS, with_options
+from shopstream_assets.platform.sources.reading import Drift, carried_schema
 from shopstream_assets.platform.staging import change_log, warehouse
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
@@ -37,7 +38,7 @@ EXTRACTION = Extraction(
     source="system 1",
     extracted_at=dt.datetime(2026, 3, 1, tzinfo=dt.UTC),
     columns=(),
-    drift=extract.Drift(),
+    drift=Drift(),
     reading="",
     start=dt.date(2026, 1, 1),
 )
@@ -164,7 +165,7 @@ def test_a_backend_that_is_terminated_in_the_middle_of_a_scan_leaves_the_earlier
     lines.extract()
     before = lines.manifest_bytes()
     wide(lines)
-    scan = extract.scan
+    scan = PostgresReading.scan
 
     def terminated(*arguments: Any) -> Iterator[pa.RecordBatch]:
         batches = scan(*arguments)
@@ -176,7 +177,7 @@ def test_a_backend_that_is_terminated_in_the_middle_of_a_scan_leaves_the_earlier
         yield from batches
 
     with monkeypatch.context() as patched:
-        patched.setattr(extract, "scan", terminated)
+        patched.setattr(PostgresReading, "scan", terminated)
         error = failure(lines.extract)
     # Whether the server's last words arrive before the connection is seen to be closed is a matter of chance.
     words = ("Postgres did not answer or cut the connection (", "the session was ended by an administrator (")
@@ -298,7 +299,7 @@ def test_an_s3_that_fails_before_the_manifests_are_written_leaves_the_earlier_on
 def test_an_upload_that_fails_ends_the_scan_without_reading_the_rest(
     lines: Spoiled, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
-    schema = extract.carried_schema(LINES.columns)
+    schema = carried_schema(LINES.columns)
     read = 0
 
     def one_row_a_day() -> Iterator[pa.RecordBatch]:

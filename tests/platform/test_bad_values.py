@@ -26,7 +26,7 @@ from shopstream_assets.platform.declare.tables import (
     SourceTable,
     numeric,
 )
-from shopstream_assets.platform.sources.postgres.checks import source_checks, whole_source_checks
+from shopstream_assets.platform.sources.checks import source_checks, whole_source_checks
 
 NO_TIME = "is not a time between the years 1 and 9999"
 

@@ -23,7 +23,8 @@ from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.hosting.run_launcher import living_worker
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource, batches
+from shopstream_assets.platform.sources.postgres.reading import batches
+from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.build import dbt_arguments
 from shopstream_assets.platform.transform.dbt_manifest import parsed_project
@@ -42,7 +43,7 @@ SLOW_INSERT = (
 def ask_postgres(context: dg.OpExecutionContext) -> None:
     """Reads all rows of a query, as an extraction does."""
     settings = context.op_config
-    with PostgresResource(dsn=settings["dsn"]).snapshot() as connection, connection.cursor() as cursor:
+    with PostgresResource(dsn=settings["dsn"]).snapshot() as reader, reader.connection.cursor() as cursor:
         cursor.execute(settings["sql"])
         for _ in batches(cursor):
             pass

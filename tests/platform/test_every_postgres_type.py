@@ -36,7 +36,6 @@ from shopstream_assets.platform.declare.tables import (
 )
 from shopstream_assets.platform.refresh.changes import TableMemory, differing_days
 from shopstream_assets.platform.refresh.reconcile import reconcile
-from shopstream_assets.platform.sources.postgres.kept_connection import open_connection
 from shopstream_assets.platform.sources.postgres.play import play
 from shopstream_assets.platform.staging.integrity import changed
 from shopstream_assets.platform.staging.verification import staging_differences
@@ -305,9 +304,8 @@ def check(spoiled: Spoiled, expected: dict[Any, Any], window: Window = DAY) -> N
     assert {tuple(key): note for *key, note in spoiled.staged(*spoiled.table.primary_key, "note")} == expected
     services, memory = spoiled.services, TableMemory()
     now = dt.datetime.combine(window.end, dt.time(12), dt.UTC)
-    with open_connection(services.source) as connection:
-        schema = services.source.schema_name
-        assert differing_days(connection, schema, services.store, spoiled.table, memory, window, now) == set()
+    with services.source.looking() as reader:
+        assert differing_days(reader, services.store, spoiled.table, memory, window, now) == set()
     found = reconcile(services.source, services.store, services.warehouse, spoiled.table, window)
     assert str(found) == "nothing differs"
 

@@ -38,7 +38,7 @@ from shopstream_assets.platform.refresh.freshness_sensor import (
     freshness_sensor,
     report,
 )
-from shopstream_assets.platform.sources.postgres.checks import COUNTED
+from shopstream_assets.platform.sources.newest_change import COUNTED
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 
 NOW = dt.datetime.now(dt.UTC)
@@ -364,9 +364,9 @@ def test_a_table_that_may_not_be_read_or_is_locked_is_the_fault_of_that_table_al
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from shopstream_assets.platform.refresh import freshness as judged
-    from shopstream_assets.platform.sources.postgres import checks
+    from shopstream_assets.platform.sources.postgres import questions
 
-    monkeypatch.setattr(checks, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(questions, "LOCK_SECONDS", 1)
     with shop(services, orders="now()", products="now()") as connection:
         with connection.transaction():
             connection.execute("lock table orders in access exclusive mode")

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, LiteralString, cast
 from zoneinfo import ZoneInfo
@@ -27,11 +26,9 @@ from shopstream_assets.platform.declare.tables import (
     postgres_ddl,
 )
 from shopstream_assets.platform.present.table_assets import column_schema
-from shopstream_assets.platform.refresh.changes import TableMemory, differing_days, probe
+from shopstream_assets.platform.refresh.changes import TableMemory, differing_days
 from shopstream_assets.platform.refresh.reconcile import reconcile
-from shopstream_assets.platform.sources.postgres.checks import newest_change, unpartitioned
 from shopstream_assets.platform.sources.postgres.cursor import compared, cursor_moment, within
-from shopstream_assets.platform.sources.postgres.kept_connection import open_connection
 from shopstream_assets.platform.sources.postgres.play import play
 
 BERLIN, NEW_YORK = local_timestamp("Europe/Berlin"), local_timestamp("America/New_York")
@@ -164,7 +161,7 @@ def test_what_the_index_leaves_out_is_never_within_a_bound(services: Services, z
 
 def rows(table: Spoiled, query: str) -> list[tuple[Any, ...]]:
     """As the platform's own session answers; {t} is the table."""
-    with table.services.source.snapshot() as connection, connection.cursor() as cursor:
+    with table.services.source.snapshot() as reader, reader.connection.cursor() as cursor:
         cursor.execute(query.replace("{t}", table.relation))
         return [tuple(row) for row in cursor.fetchall()]
 
@@ -198,21 +195,13 @@ class Looks:
 
     def look(self) -> set[dt.date]:
         self.now += dt.timedelta(days=1)
-        with self.connection() as connection:
-            services = self.table.services
-            return differing_days(
-                connection, services.source.schema_name, services.store, self.table.table, self.memory, self.window,
-                self.now,
-            )  # fmt: skip
+        services = self.table.services
+        with services.source.looking() as reader:
+            return differing_days(reader, services.store, self.table.table, self.memory, self.window, self.now)
 
     def probe(self) -> str:
-        with self.connection() as connection:
-            return probe(connection, self.table.table, self.table.services.source.schema_name)
-
-    @contextmanager
-    def connection(self) -> Iterator[Any]:
-        with open_connection(self.table.services.source) as connection:
-            yield connection
+        with self.table.services.source.looking() as reader:
+            return reader.probe(self.table.table)
 
 
 def test_the_change_sensor_asks_for_the_utc_days_of_what_changed(spoiled: Spoiled) -> None:
@@ -268,14 +257,13 @@ def test_rows_that_no_partition_holds_and_rows_from_the_future_are_told_by_their
         ("infinity", "-infinity", None, "2026-03-01 00:30", "2026-03-01 01:30", now - 3 * hour, now + 3 * hour)
     ):
         spoiled.insert(id=id, updated_at=time)
-    schema = spoiled.services.source.schema_name
-    with spoiled.services.source.snapshot() as connection:
-        assert unpartitioned(connection, spoiled.table, schema, FIRST) == {
+    with spoiled.services.source.snapshot() as reader:
+        assert reader.unpartitioned(spoiled.table, FIRST) == {
             "updated_at is null": 1,
             "updated_at is infinite": 2,
             "updated_at is before 2026-03-01": 1,
         }
-        newest = newest_change(connection, spoiled.table, schema)
+        newest = reader.newest_change(spoiled.table)
     assert newest.age is not None
     assert abs(newest.age - 3 * hour) < dt.timedelta(minutes=5)
     assert newest.from_future == 1

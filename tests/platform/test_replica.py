@@ -21,8 +21,7 @@ from shopstream_assets.cli.summary import Services
 from shopstream_assets.embedded.postgres import binaries
 from shopstream_assets.embedded.process import free_ports
 from shopstream_assets.platform.errors import LayerError
-from shopstream_assets.platform.lake import extraction
-from shopstream_assets.platform.refresh.changes import probe
+from shopstream_assets.platform.sources.postgres.reader import PostgresReader
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.sources.snapshot import Snapshot
 
@@ -178,10 +177,10 @@ def test_a_replica_that_lags_behind_the_lake_is_waited_for_and_its_old_rows_are_
 def test_an_extraction_that_the_replica_ends_for_its_replay_is_tried_again(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, times = extraction.current_snapshot, []
+    real, times = PostgresReader.moment, []
 
-    def then_the_primary_cleans_up(connection: Any) -> Snapshot:
-        found = real(connection)
+    def then_the_primary_cleans_up(reader: PostgresReader) -> Snapshot:
+        found = real(reader)
         times.append(found)
         if len(times) == 1:
             # Rows that the snapshot sees are removed for good, which the replay cannot wait for.
@@ -189,7 +188,7 @@ def test_an_extraction_that_the_replica_ends_for_its_replay_is_tried_again(
             pair.catch_up()
         return found
 
-    monkeypatch.setattr(extraction, "current_snapshot", then_the_primary_cleans_up)
+    monkeypatch.setattr(PostgresReader, "moment", then_the_primary_cleans_up)
     with pytest.raises(LayerError, match="conflict with recovery") as failed:
         pair.on_standby.extract()
     assert "hot_standby_feedback = on" in str(failed.value)
@@ -200,8 +199,8 @@ def test_an_extraction_that_the_replica_ends_for_its_replay_is_tried_again(
 
 def test_the_change_sensor_sees_what_a_replica_replayed_though_that_counts_no_rows(pair: Pair) -> None:
     def probed() -> str:
-        with pair.on_standby.services.source.snapshot() as connection:
-            return probe(connection, LINES, pair.on_standby.services.source.schema_name)
+        with pair.on_standby.services.source.snapshot() as reader:
+            return reader.probe(LINES)
 
     before = probed()
     assert probed() == before

@@ -13,12 +13,15 @@ import pytest
 from bad_input import DAY, FIRST, LINES, Spoiled
 
 from shopstream_assets.cli.summary import Services
+from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.errors import LayerError, ServiceError
 from shopstream_assets.platform.lake.writer import LakeWriter
-from shopstream_assets.platform.sources.postgres import extract, kept_connection
+from shopstream_assets.platform.sources.postgres import kept_connection
 from shopstream_assets.platform.sources.postgres.errors import service_error
+from shopstream_assets.platform.sources.postgres.reading import PostgresReading
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.sources.postgres.session import LOOKING, PINNED, READING, with_options
+from shopstream_assets.platform.sources.reading import SchemaMismatch
 
 LAKE = "lake/lines, partition 2026-03-01: extracting changed rows to the lake: "
 PASSWORD = "hunter2-is-secret"
@@ -130,11 +133,11 @@ def test_the_kept_connection_pins_the_same_and_waits_for_less(
             cursor.execute(f"select {limits}")
             return pinned, cursor.fetchone()
 
-    with source.snapshot() as connection:
-        pinned, waits = settings(connection)
-    with kept_connection.open_connection(source) as connection:
-        assert extract.fingerprints(connection, LINES, source.schema_name, DAY)[FIRST].rows == 1
-        pinned_to_look, waits_to_look = settings(connection)
+    with source.snapshot() as read:
+        pinned, waits = settings(read.connection)
+    with source.looking() as read:
+        assert read.fingerprints(LINES, DAY)[FIRST].rows == 1
+        pinned_to_look, waits_to_look = settings(read.connection)
     # In a transaction its own mode shows.
     at = list(PINNED).index("default_transaction_isolation")
     assert pinned == pinned_to_look
@@ -148,13 +151,13 @@ def test_the_kept_connection_pins_the_same_and_waits_for_less(
     # Longer than the role may be idle: the connection is still the one that was kept.
     kept = kept_connection._idle[source.dsn]
     time.sleep(0.3)
-    with kept_connection.open_connection(source) as connection:
-        assert connection is kept
+    with source.looking() as read:
+        assert read.connection is kept
 
 
 def test_options_of_the_dsn_change_limits_but_no_text(reader: Reader) -> None:
     source = reader(options=r"-c lock_timeout=7min -c TimeZone=Asia/Tokyo -c application_name=our\ own").services.source
-    with source.snapshot() as connection, connection.cursor() as cursor:
+    with source.snapshot() as read, read.connection.cursor() as cursor:
         cursor.execute(
             "select current_setting('lock_timeout'), current_setting('TimeZone'), current_setting('search_path')"
         )
@@ -190,8 +193,8 @@ def test_a_session_that_idled_too_long_within_its_transaction_says_so(reader: Re
     source = reader(options="-c idle_in_transaction_session_timeout=100ms").services.source
     with (  # noqa: PT012
         pytest.raises(ServiceError, match="ended by idle_in_transaction_session_timeout") as caught,
-        source.snapshot() as connection,
-        connection.cursor() as cursor,
+        source.snapshot() as read,
+        read.connection.cursor() as cursor,
     ):
         time.sleep(0.4)
         cursor.execute("select 1")
@@ -256,9 +259,9 @@ def test_rows_that_a_policy_would_hide_stop_the_extraction_with_the_remedy(lines
     source = spoiled.services.source
     with (
         pytest.raises(ServiceError, match="row-level security of table lines would hide rows"),
-        kept_connection.open_connection(source) as connection,
+        source.looking() as read,
     ):
-        extract.fingerprints(connection, LINES, source.schema_name, DAY)
+        read.fingerprints(LINES, DAY)
     lines.run(f"alter role {role} bypassrls")
     assert spoiled.extract()[FIRST].rows == 100
 
@@ -312,11 +315,11 @@ def test_undeclared_columns_travel_only_where_the_declaration_lets_them(lines: S
 
 def test_a_column_that_is_dropped_after_the_plan_is_tried_again(lines: Spoiled) -> None:
     lines.insert(id=1)
-    with lines.services.source.snapshot() as connection:
-        reading = extract.plan(connection, LINES, lines.services.source.schema_name)
+    with lines.services.source.snapshot() as read:
+        reading = read.plan(LINES)
         lines.run("alter table {t} drop column note")
-        with pytest.raises(extract.SchemaMismatch, match="changed after it was looked at") as caught:
-            list(extract.scan(connection, reading, DAY))
+        with pytest.raises(SchemaMismatch, match="changed after it was looked at") as caught:
+            list(reading.scan(DAY))
     assert 'column "note" does not exist' in str(caught.value)
     assert caught.value.retry
 
@@ -338,19 +341,19 @@ def test_personal_data_is_masked_in_quarantine_but_for_its_length(lines: Spoiled
 def test_a_cursor_beyond_the_years_of_the_next_layer_is_quarantined_with_the_last_day_of_an_open_window(
     lines: Spoiled,
 ) -> None:
-    class OpenEnded(extract.Reading):
-        def within(self, window: extract.Window) -> str:
+    class OpenEnded(PostgresReading):
+        def within(self, window: Window) -> str:
             return f"updated_at >= timestamptz '{window.first} 00:00:00+00'"
 
     for number, moment in enumerate(
         ("infinity", "10000-01-01 00:00+00", "294276-12-31 00:00+00", "9999-12-31 00:00+00")
     ):
         lines.insert(id=number, updated_at=moment)
-    with lines.services.source.snapshot(tables=[LINES]) as connection:
-        planned = extract.plan(connection, LINES, lines.services.source.schema_name)
+    with lines.services.source.snapshot(tables=[LINES]) as read:
+        planned = read.plan(LINES)
         reading = OpenEnded(**{name: getattr(planned, name) for name in planned.__dataclass_fields__})
-        found = list(extract.rejected(connection, reading, DAY))
-        assert sum(batch.num_rows for batch in extract.scan(connection, reading, DAY)) == 1
+        found = list(reading.rejected(DAY))
+        assert sum(batch.num_rows for batch in reading.scan(DAY)) == 1
     assert [(day, reasons) for day, reasons, _ in found] == [
         (FIRST, "updated_at is not a time between the years 1 and 9999")
     ] * 3

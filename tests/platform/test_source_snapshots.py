@@ -177,30 +177,27 @@ def test_a_table_that_stays_locked_is_given_up_and_the_message_names_table_limit
 
 
 def test_a_look_gives_a_locked_table_up_sooner_and_names_it(lines: Spoiled, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    from shopstream_assets.platform.sources.postgres import extract
-
     impatient = Limits(statement=dt.timedelta(minutes=1), lock=dt.timedelta(milliseconds=300))
     monkeypatch.setattr(kept_connection, "LOOKING", impatient)
     monkeypatch.setattr(kept_connection, "_idle", {})
     source = lines.services.source
     with open_transaction(lines, "lock table {t} in access exclusive mode"):
         with pytest.raises(ServiceError, match="lock_timeout ended the wait, reading ") as caught:  # noqa: SIM117
-            with kept_connection.open_connection(source) as connection:
-                extract.fingerprints(connection, LINES, source.schema_name, DAY)
+            with source.looking() as read:
+                read.fingerprints(LINES, DAY)
         assert lines.relation in str(caught.value)
         with (
             pytest.raises(ServiceError, match="lines: another session holds a lock"),
-            kept_connection.open_connection(source, tables=[LINES]),
+            source.looking([LINES]),
         ):
             pass
-    with kept_connection.open_connection(source, tables=[LINES]) as connection:
-        assert extract.fingerprints(connection, LINES, source.schema_name, DAY)[FIRST].rows == ROWS
+    with source.looking([LINES]) as read:
+        assert read.fingerprints(LINES, DAY)[FIRST].rows == ROWS
     assert kept_connection._idle.keys() == {source.dsn}
 
 
 def test_what_an_extraction_locks_stops_nobody_from_writing(lines: Spoiled) -> None:
-    with lines.services.source.snapshot(tables=[LINES]) as connection, connection.cursor() as cursor:
+    with lines.services.source.snapshot(tables=[LINES]) as read, read.connection.cursor() as cursor:
         lines.run("set lock_timeout = '2s'; update {t} set note = 'later'; delete from {t} where id > 10")
         cursor.execute(f"select count(*), min(note) from {lines.relation}")
         assert cursor.fetchone() == (ROWS, "old")

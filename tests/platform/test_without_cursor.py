@@ -30,7 +30,7 @@ from shopstream_assets.platform.refresh.change_sensor import (
 from shopstream_assets.platform.refresh.freshness import allowed_ages
 from shopstream_assets.platform.refresh.freshness_sensor import freshness_sensor
 from shopstream_assets.platform.refresh.reconcile import Reconciled, reconcile
-from shopstream_assets.platform.sources.postgres.checks import source_checks
+from shopstream_assets.platform.sources.checks import source_checks
 from shopstream_assets.platform.sources.postgres.play import play
 from shopstream_assets.platform.sources.postgres.previews import source_preview
 
@@ -280,9 +280,9 @@ def test_a_simulator_plays_it_and_the_page_shows_its_rows(services: Services) ->
     world = World.__new__(World)
     world.services, world.table = services, Spoiled(services, COUNTRIES)
     assert world.in_source() == [("DE", str(days[1])), ("FR", "France")]
-    with services.source.snapshot() as connection:
+    with services.source.snapshot() as reader:
         window = Window.everything(FIRST, NOW)
-        shown = source_preview(connection, COUNTRIES, services.source.schema_name, window)
+        shown = source_preview(reader, COUNTRIES, window)
     assert "France" in str(shown)
 
 

@@ -2,7 +2,7 @@
 
 Both sides move while the shop is open. A date that agrees is right, whatever moved. One that differs is a fault only
 where nothing moved: every day that its orders and lines lie on looks in the source as the lake's manifest says
-(`extract.fingerprints`), and the mart was built from that very manifest (CORE.BUILT_PARTITIONS). So the days are looked
+(`fingerprints`), and the mart was built from that very manifest (CORE.BUILT_PARTITIONS). So the days are looked
 at for differing dates alone, in the snapshot in which they differed.
 """
 
@@ -19,20 +19,23 @@ from typing import TYPE_CHECKING
 from shopstream_assets.domains.shopstream.tables import EXCHANGE_RATES, ORDER_ITEMS, ORDERS
 from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.declare.settings import REPORTING
-from shopstream_assets.platform.declare.tables import SourceTable, literal, quoted, snowflake_name
+from shopstream_assets.platform.declare.tables import SourceTable, literal, snowflake_name
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.manifest import published, readable_manifests
-from shopstream_assets.platform.sources.postgres import extract
-from shopstream_assets.platform.sources.snapshot import Snapshot, current_snapshot
+from shopstream_assets.platform.sources.postgres.cursor import within
+from shopstream_assets.platform.sources.reading import EMPTY
+from shopstream_assets.platform.sources.snapshot import Snapshot
 from shopstream_assets.platform.staging.change_log import staging_relation
 from shopstream_assets.platform.staging.ledger import built_relation, create_ledgers, loaded_relation, one_state
 from shopstream_assets.platform.transform.comparison import settled_days
 
 if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
     from snowflake.connector import SnowflakeConnection
 
     from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+    from shopstream_assets.platform.sources.port import SourceReader
+    from shopstream_assets.platform.sources.postgres.reader import PostgresReader
+    from shopstream_assets.platform.sources.postgres.reading import PostgresReading
     from shopstream_assets.platform.sources.postgres.resource import PostgresResource
     from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
@@ -125,18 +128,18 @@ def compare_sales(
     """
     now = dt.datetime.now(dt.UTC)
     everything = Window.everything(start, now)
-    with source.snapshot(TABLES) as connection, ExitStack() as stack:
+    with source.snapshot(TABLES) as reader, ExitStack() as stack:
         # Where it stands is asked before anything else can happen.
-        snapshot = current_snapshot(connection)
+        snapshot = reader.moment()
         session = stack.enter_context(warehouse.connection(REPORTING))
         _refuse_missing(session, warehouse.database)
-        rates = extract.plan(connection, EXCHANGE_RATES, source.schema_name)
-        shop = _Shop(connection, source.schema_name, rates, everything, window, zone)
+        rates = reader.plan(EXCHANGE_RATES)
+        shop = _Shop(reader, rates, everything, window, zone)
         mart = _Mart(session, warehouse.database, window)
         found = _compared(shop, mart)
         drift = {}
         if window is None:
-            drift = {table.name: _drift(connection, source.schema_name, store, table, everything) for table in TABLES}
+            drift = {table.name: _drift(reader, store, table, everything) for table in TABLES}
         if not found.differing:
             return replace(found, drift=drift)
         # Once more, with what tells why: the mart may have been built meanwhile; the source's snapshot is the same.
@@ -146,7 +149,7 @@ def compare_sales(
             lies[date].add((table, min(day, everything.last)))
         if abroad := shop.dates_abroad(again.differing):
             # Each rate matters, also one that has left: its day is told by what the mart was built from.
-            days = set(extract.fingerprints(connection, EXCHANGE_RATES, source.schema_name, everything))
+            days = set(reader.fingerprints(EXCHANGE_RATES, everything))
             days |= {day for name, day in mart.built if name == EXCHANGE_RATES.name}
             for date in abroad:
                 lies[date] |= {(EXCHANGE_RATES.name, day) for day in days}
@@ -155,8 +158,7 @@ def compare_sales(
             (table.name, day)
             for table in TABLES
             for day in settled_days(
-                connection,
-                source.schema_name,
+                reader,
                 store,
                 table,
                 {day for name, day in wanted if name == table.name},
@@ -194,17 +196,15 @@ def _is_newer(staged: str | None, snapshot: Snapshot) -> bool:
     return staged is not None and staged.partition("/")[2] > snapshot.position(0).partition("/")[2]
 
 
-def _drift(
-    connection: Connection, schema: str, store: ObjectStoreResource, table: SourceTable, everything: Window
-) -> Drift:
+def _drift(reader: SourceReader, store: ObjectStoreResource, table: SourceTable, everything: Window) -> Drift:
     """The days on which the source differs from the lake."""
-    now = extract.fingerprints(connection, table, schema, everything)
+    now = reader.fingerprints(table, everything)
     manifests = readable_manifests(store, table, published(store, table, everything))
     return Drift(
         {
-            day: now.get(day, extract.EMPTY).newest
+            day: now.get(day, EMPTY).newest
             for day in sorted(now.keys() | manifests.keys())
-            if not ((manifest := manifests.get(day)) and manifest.is_of(now.get(day, extract.EMPTY)))
+            if not ((manifest := manifests.get(day)) and manifest.is_of(now.get(day, EMPTY)))
         }
     )
 
@@ -221,9 +221,8 @@ WITH_RATES = "left join rates on rates.currency = o.currency"
 class _Shop:
     """Sales as a snapshot of Postgres has them, of the rows that changed in the window; None is all that travel."""
 
-    connection: Connection
-    schema: str
-    rates: extract.Reading
+    reader: PostgresReader
+    rates: PostgresReading
     everything: Window
     window: Window | None
     zone: str
@@ -276,7 +275,7 @@ class _Shop:
         """The partitions that the orders and lines of each date lie on; and those that hold the marks of some."""
         found: defaultdict[dt.date, set[Place]] = defaultdict(set)
         last = self.everything.last
-        with self.connection.cursor() as cursor:
+        with self.reader.connection.cursor() as cursor:
             cursor.execute(
                 f"""
                 select {self._date}, 'orders', least((o.updated_at at time zone 'UTC')::date, date '{last}')
@@ -313,7 +312,7 @@ class _Shop:
 
     def dates_abroad(self, dates: Collection[dt.date]) -> set[dt.date]:
         """Those of the dates with an order in another currency than EUR."""
-        with self.connection.cursor() as cursor:
+        with self.reader.connection.cursor() as cursor:
             cursor.execute(
                 f"select distinct {self._date} from {self._rows(ORDERS, all_days=True)} as o "
                 f"where o.currency is distinct from 'EUR' and {self._on(dates)}",
@@ -370,8 +369,8 @@ class _Shop:
     @property
     def _lines_with_orders(self) -> str:
         """Lines `l` with their orders `o`: of some days each order by its key, else Postgres would read all orders."""
-        orders = f"{quoted(self.schema)}.{quoted(ORDERS.name)}"
-        travels = extract.within(ORDERS, self.everything)
+        orders = self.reader.relation(ORDERS)
+        travels = within(ORDERS, self.everything)
         if self.window is None or self.window.end - self.window.first > SOME_DAYS:
             return f"{self._rows(ORDER_ITEMS)} as l join {self._rows(ORDERS, all_days=True)} as o on o.id = l.order_id"
         # The offset keeps the planner from making a join of it.
@@ -380,14 +379,14 @@ class _Shop:
 
     def _rows(self, table: SourceTable, all_days: bool = False) -> str:
         window = self.everything if all_days or self.window is None else self.window
-        relation = f"{quoted(self.schema)}.{quoted(table.name)}"
-        return f"(select * from {relation} where {extract.within(table, window)})"
+        relation = self.reader.relation(table)
+        return f"(select * from {relation} where {within(table, window)})"
 
     def _on(self, dates: Collection[dt.date] | None) -> str:
         return "$1::text is not null" if dates is None else f"{self._date} = any(string_to_array($1, ',')::date[])"
 
     def _sales(self, query: str, dates: Collection[dt.date] | None, *keys: str) -> dict[dt.date, Sales]:
-        with self.connection.cursor() as cursor:
+        with self.reader.connection.cursor() as cursor:
             cursor.execute(
                 f"with rates as materialized ({self._rates}) select day, sum(orders), sum(revenue)::text, sum(lines) "
                 f"from ({query}) as s (day, orders, revenue, lines) group by day",

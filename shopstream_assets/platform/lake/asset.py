@@ -17,7 +17,7 @@ from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.lake.previews import lake_preview, quarantine_preview
 from shopstream_assets.platform.lake.verification import lake_differences
 from shopstream_assets.platform.present.table_assets import declared_metadata, show_newest, table_spec
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.port import SourceResource
 
 
 def lake_asset(
@@ -59,7 +59,7 @@ def lake_asset(
         retry_policy=RETRY,
     )
     def lake(
-        context: dg.AssetExecutionContext, source: PostgresResource, store: ObjectStoreResource
+        context: dg.AssetExecutionContext, source: SourceResource, store: ObjectStoreResource
     ) -> dg.MaterializeResult:
         window = Window.of(context)
         with told_from("lake", table.name, window, "extracting changed rows to the lake"):

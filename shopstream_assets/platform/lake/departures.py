@@ -33,11 +33,10 @@ from shopstream_assets.platform.lake.manifest import (
     partition_prefix,
 )
 from shopstream_assets.platform.lake.object_store import CONCURRENCY, ObjectMissing, ObjectStoreResource
-from shopstream_assets.platform.sources.postgres.extract import Reading, carried_schema, looked_up
+from shopstream_assets.platform.sources.reading import Reading, carried_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from adbc_driver_manager.dbapi import Connection
 
     from shopstream_assets.platform.lake.writer import LakeWriter
 
@@ -84,7 +83,7 @@ _KINDS: tuple[Kind, ...] = ("current", "departed", "history")
 
 
 def write_departures(
-    connection: Connection, reading: Reading, writer: LakeWriter, day: dt.date, held: Before | None, *, unchanged: bool
+    reading: Reading, writer: LakeWriter, day: dt.date, held: Before | None, *, unchanged: bool
 ) -> int:
     """Look up what left the day and hand it to the writer; returns how many keys were found deleted just now.
 
@@ -103,7 +102,7 @@ def write_departures(
         not_here = [_without(_together(not_here, reading), [present]), left]
     on_day = _keys_of_json(stored.quarantined_keys, reading)
     gone = _without(_distinct(_together(not_here, reading)), [on_day])
-    moved, rejected = looked_up(connection, reading, gone, writer.extraction.start)
+    moved, rejected = reading.looked_up(gone, writer.extraction.start)
     deleted = _without(gone, [moved.select(list(table.primary_key)), rejected])
     marked = _together([on_day, rejected], reading)
     deleted_before = _deleted_at(known, table)

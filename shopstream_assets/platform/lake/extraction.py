@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.declare.partitions import Window
-from shopstream_assets.platform.declare.tables import SourceTable, quoted, upper
+from shopstream_assets.platform.declare.tables import SourceTable, upper
 from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS
 from shopstream_assets.platform.lake.departures import Before, before, write_departures
 from shopstream_assets.platform.lake.head import RowsLost, placed, read_head, write_head
@@ -20,24 +19,20 @@ from shopstream_assets.platform.lake.manifest import (
 )
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.lake.writer import Extraction, LakeWriter, lake_writer
-from shopstream_assets.platform.sources.postgres import extract
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource
-from shopstream_assets.platform.sources.snapshot import current_snapshot
-
-if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
+from shopstream_assets.platform.sources.port import SourceReader, SourceResource
+from shopstream_assets.platform.sources.reading import EMPTY, Drift, Fingerprint, Reading, SchemaMismatch
 
 # An extraction that finds fewer rows deleted than this never counts as a loss.
 LOSS_FLOOR = 100
 
 
 def extract_to_lake(
-    source: PostgresResource,
+    source: SourceResource,
     store: ObjectStoreResource,
     table: SourceTable,
     window: Window,
     start: dt.date = dt.date.min,
-) -> tuple[extract.Drift, dict[dt.date, Manifest]]:
+) -> tuple[Drift, dict[dt.date, Manifest]]:
     """Read the window in one snapshot, write its objects, publish its manifests; returns the drift and manifests.
 
     One extraction of a table runs at a time: a second one waits for it, so snapshots follow each other. `start` is the
@@ -45,18 +40,18 @@ def extract_to_lake(
     force, when a service fails, the table cannot be read, the source is not the one that was read before, or more of
     its rows are gone than its declaration lets pass.
     """
-    with source.snapshot([table], alone=f"extract {store.bucket}/{table.lake_prefix}") as connection:
+    with source.snapshot([table], alone=f"extract {store.bucket}/{table.lake_prefix}") as reader:
         extracted_at = dt.datetime.now(dt.UTC)
-        snapshot = current_snapshot(connection)
+        snapshot = reader.moment()
         place = placed(read_head(store, table), table, snapshot, extracted_at)
         etags = published(store, table, window)
         manifests = readable_manifests(store, table, etags)
         # Objects that are lost or damaged are put back by reading their day again.
         intact = intact_manifests(store, table, window, manifests)
         held = before(store, table, window, intact)
-        reading = extract.plan(connection, table, source.schema_name)
+        reading = reader.plan(table)
         _refuse_namesakes([column.name for column in reading.columns])
-        counted = extract.fingerprints(connection, table, source.schema_name, window)
+        counted = reader.fingerprints(table, window)
         extraction = Extraction(
             window=window,
             position=place.position,
@@ -72,25 +67,25 @@ def extract_to_lake(
             for day, manifest in unchanged.items():
                 writer.leave(day, manifest)
             for span in _spans(window, unchanged):
-                writer.write(extract.scan(connection, reading, span))
-                if sum(counted.get(day, extract.EMPTY).rows - writer.days[day].rows for day in span.days):
-                    writer.quarantine(extract.rejected(connection, reading, span))
-            deleted = _depart(connection, reading, writer, held, unchanged)
+                writer.write(reading.scan(span))
+                if sum(counted.get(day, EMPTY).rows - writer.days[day].rows for day in span.days):
+                    writer.quarantine(reading.rejected(span))
+            deleted = _depart(reading, writer, held, unchanged)
             if deleted >= LOSS_FLOOR and not place.loss_is_accepted:
-                _refuse_loss(connection, table, source.schema_name, deleted)
+                _refuse_loss(reader, table, deleted)
             write_head(store, table, place.head)
             return reading.drift, writer.publish(counted, etags)
 
 
 def _unchanged(
-    reading: extract.Reading,
+    reading: Reading,
     manifests: Mapping[dt.date, Manifest | None],
-    counted: Mapping[dt.date, extract.Fingerprint],
+    counted: Mapping[dt.date, Fingerprint],
 ) -> dict[dt.date, Manifest]:
     """The manifests of the days whose rows are the very versions that were read before, in the same way."""
     found = {}
     for day, manifest in manifests.items():
-        if manifest and manifest.is_of(counted.get(day, extract.EMPTY)) and manifest.reading == reading.digest:
+        if manifest and manifest.is_of(counted.get(day, EMPTY)) and manifest.reading == reading.digest:
             found[day] = manifest
     return found
 
@@ -109,7 +104,7 @@ def _spans(window: Window, unchanged: Collection[dt.date]) -> Iterator[Window]:
         yield window.part(first, window.end)
 
 
-def _columns(reading: extract.Reading, manifests: Mapping[dt.date, Manifest | None]) -> tuple[ManifestColumn, ...]:
+def _columns(reading: Reading, manifests: Mapping[dt.date, Manifest | None]) -> tuple[ManifestColumn, ...]:
     """The columns that travel now, and those that older versions of the rows still have."""
     columns = {column.name: column.type.snowflake for column in reading.columns}
     for manifest in manifests.values():
@@ -119,8 +114,7 @@ def _columns(reading: extract.Reading, manifests: Mapping[dt.date, Manifest | No
 
 
 def _depart(
-    connection: Connection,
-    reading: extract.Reading,
+    reading: Reading,
     writer: LakeWriter,
     held: Mapping[dt.date, Before],
     unchanged: Collection[dt.date],
@@ -128,17 +122,14 @@ def _depart(
     """Look up what left each day; returns how many rows turned out to be deleted."""
     marked = {day for day, stored in writer.days.items() if stored.quarantined_keys}
     return sum(
-        write_departures(connection, reading, writer, day, held.get(day), unchanged=day in unchanged)
+        write_departures(reading, writer, day, held.get(day), unchanged=day in unchanged)
         for day in sorted(held.keys() | marked)
     )
 
 
-def _refuse_loss(connection: Connection, table: SourceTable, schema: str, deleted: int) -> None:
+def _refuse_loss(reader: SourceReader, table: SourceTable, deleted: int) -> None:
     """Raise RowsLost where the rows found deleted are more of the table than it may lose at once."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"select count(*) from {quoted(schema)}.{quoted(table.name)}")
-        found = cursor.fetchone()
-    left = found[0] if found else 0
+    left = reader.count(table)
     share = deleted / (deleted + left)
     if share > table.max_loss:
         raise RowsLost(
@@ -154,7 +145,7 @@ def _refuse_namesakes(columns: Iterable[str]) -> None:
     taken = {upper(name): f"{name} of staging" for name in ADDED_COLUMNS}
     for name in columns:
         if namesake := taken.get(upper(name)):
-            raise extract.SchemaMismatch(
+            raise SchemaMismatch(
                 f"columns {name} and {namesake} would have one name in Snowflake.", f"rename {name} in the source."
             )
         taken[upper(name)] = name

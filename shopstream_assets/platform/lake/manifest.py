@@ -26,7 +26,7 @@ from shopstream_assets.platform.lake.object_store import (
 )
 
 if TYPE_CHECKING:
-    from shopstream_assets.platform.sources.postgres.extract import Fingerprint
+    from shopstream_assets.platform.sources.reading import Fingerprint
 
 PARTITION_COLUMN = "_partition_date"
 SNAPSHOT_COLUMN = "_snapshot"

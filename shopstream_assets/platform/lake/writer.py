@@ -33,7 +33,7 @@ from shopstream_assets.platform.lake.manifest import (
     write_manifest,
 )
 from shopstream_assets.platform.lake.object_store import CONCURRENCY, ObjectStoreResource
-from shopstream_assets.platform.sources.postgres.extract import EMPTY, Drift, Fingerprint
+from shopstream_assets.platform.sources.reading import EMPTY, Drift, Fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa

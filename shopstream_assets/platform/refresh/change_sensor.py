@@ -16,10 +16,9 @@ from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
-from shopstream_assets.platform.refresh.changes import Found, TableMemory, differing_days, missing_days, probe
+from shopstream_assets.platform.refresh.changes import Found, TableMemory, differing_days, missing_days
 from shopstream_assets.platform.refresh.run_requests import run_request, taken_days
-from shopstream_assets.platform.sources.postgres.kept_connection import open_connection
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.port import SourceResource
 
 INTERVAL_SECONDS = 5
 # Every tick looks at today and yesterday; once a minute at all days that late and back-dated changes usually reach.
@@ -50,7 +49,7 @@ def sensor_name(domain: str) -> str:
 
 
 def change_sensor(
-    domain: Domain, start_date: dt.date, source: PostgresResource, store: ObjectStoreResource
+    domain: Domain, start_date: dt.date, source: SourceResource, store: ObjectStoreResource
 ) -> dg.SensorDefinition:
     """The domain's change sensor; running from the start.
 
@@ -59,7 +58,7 @@ def change_sensor(
     """
 
     @cache
-    def connections() -> tuple[PostgresResource, ObjectStoreResource]:
+    def connections() -> tuple[SourceResource, ObjectStoreResource]:
         return source.process_config_and_initialize(), store.process_config_and_initialize()
 
     lake = {asset_key(domain.name, "lake", table.name) for table in domain.tables}
@@ -112,7 +111,7 @@ def change_sensor(
 
 def look_for_changes(
     domain: Domain,
-    source: PostgresResource,
+    source: SourceResource,
     store: ObjectStoreResource,
     cursor: Cursor,
     everything: Window,
@@ -129,7 +128,7 @@ def look_for_changes(
     window = everything.part(first, everything.end)
     first_day = everything.part(everything.first, everything.first + ONE_DAY)
     found = Found()
-    with open_connection(source) as connection:
+    with source.looking() as reader:
         for table in domain.tables:
             memory = cursor.tables.setdefault(table.name, TableMemory())
             if audit:
@@ -137,9 +136,9 @@ def look_for_changes(
             look = f"{table.name} {'looked back' if look_back else 'recent'}"
             if not audit and now < cursor.rest_until.get(look, now):
                 continue
-            with found.faults_of(table):
+            with found.faults_of(reader, table):
                 # A new day is news of its own: the one before is over.
-                state = f"{now.date()} {probe(connection, table, source.schema_name)}"
+                state = f"{now.date()} {reader.probe(table)}"
                 due = any(now >= asked.again_at for asked in memory.asked.values())
                 if not audit and not due and state == (memory.looked_back if look_back else memory.probe):
                     continue
@@ -150,8 +149,7 @@ def look_for_changes(
                 days = set[dt.date]()
                 for looked_at in windows:
                     days |= differing_days(
-                        connection,
-                        source.schema_name,
+                        reader,
                         store,
                         table,
                         memory,

@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, field_serializer, field_validator
@@ -22,30 +22,14 @@ from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.lake.manifest import Manifest, intact_manifests, published, readable_manifests
 from shopstream_assets.platform.lake.object_store import ObjectMissing, ObjectStoreResource
 from shopstream_assets.platform.refresh.asked import Asked
-from shopstream_assets.platform.sources.postgres.cursor import compared, newest
-from shopstream_assets.platform.sources.postgres.errors import service_error
-from shopstream_assets.platform.sources.postgres.extract import (
-    CLOCKS_DIFFER,
-    EMPTY,
-    Fingerprint,
-    Reading,
-    SchemaMismatch,
-    carried_schema,
-    fingerprints,
-    plan,
-    scan,
-)
+from shopstream_assets.platform.sources.port import SourceReader
+from shopstream_assets.platform.sources.reading import EMPTY, Fingerprint, Reading, SchemaMismatch, TableFault
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from adbc_driver_manager.dbapi import Connection
 
 # Days with more rows than this are taken again without comparing row by row.
 COMPARE_ROWS = 1_000_000
-# Errors of one table's query that say nothing of the others: a syntax error or missing right or relation, a value, a
-# lock or a statement that took too long.
-OF_THE_TABLE = ("42", "22", "55", "57014")
-NO_SUCH_TABLE = "42P01"
 # What an old day looks like that the lake does not have.
 MISSING = "missing"
 # Characters of a digest.
@@ -120,55 +104,17 @@ class Found:
             self.changes.setdefault(day, set()).add(table.name)
 
     @contextmanager
-    def faults_of(self, table: SourceTable) -> Iterator[None]:
+    def faults_of(self, reader: SourceReader, table: SourceTable) -> Iterator[None]:
         """Keep to itself what goes wrong with one table in the block."""
-        import adbc_driver_postgresql.dbapi as adbc
-
         try:
-            yield
-        except adbc.Error as error:
-            if not (error.sqlstate or "").startswith(OF_THE_TABLE):
-                raise
-            absent = error.sqlstate == NO_SUCH_TABLE
-            self.faults[table.name] = "the source has no such table yet" if absent else str(service_error(error))
-        except SchemaMismatch as mismatch:
-            self.faults[table.name] = str(mismatch)
-
-
-def probe(connection: "Connection", table: SourceTable, schema: str) -> str:
-    """How much has happened to a table, in a few characters: what it costs does not grow with the table.
-
-    The server's counters of its rows, where its rows lie, and its newest cursor; of a replica, which counts nothing,
-    how far it has replayed the log. What the counters have not been told yet, they are within seconds.
-    """
-    so_far = (
-        newest(table, schema, compared(table, "<=", f"now() + interval '{CLOCKS_DIFFER}'")) if table.cursor else "''"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            select concat_ws(
-                ' ',
-                (select concat_ws(
-                    ' ', c.oid, c.relfilenode, pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid),
-                    pg_stat_get_tuples_deleted(c.oid),
-                    case when c.relkind not in ('r', 'm') then clock_timestamp()::text end,
-                    case when pg_is_in_recovery() then pg_last_wal_replay_lsn()::text end
-                )
-                from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-                where n.nspname = $1 and c.relname = $2),
-                {so_far}::text
-            )
-            """,
-            (schema, table.name),
-        )
-        found = cursor.fetchone()
-    return hashlib.sha256(str(found).encode()).hexdigest()[:DIGEST]
+            with reader.about(table):
+                yield
+        except (TableFault, SchemaMismatch) as fault:
+            self.faults[table.name] = str(fault)
 
 
 def differing_days(
-    connection: "Connection",
-    schema: str,
+    reader: SourceReader,
     store: ObjectStoreResource,
     table: SourceTable,
     memory: TableMemory,
@@ -185,14 +131,14 @@ def differing_days(
     which rows have left, and nothing else, is asked for where `left_too` says so, and so is one of which objects are
     lost in the lake; without `compare`, one from which rows have left is not looked at any closer.
     """
-    found = fingerprints(connection, table, schema, window)
+    found = reader.fingerprints(table, window)
     digests = {day: _digest(found.get(day, EMPTY), day < now.date()) for day in window.days}
     open_days = [day for day, digest in digests.items() if _is_open(memory, day, digest, now)]
     if open_days:
         waiting = taken()
         open_days = [day for day in open_days if day not in waiting]
     differing = set()
-    reading = plan(connection, table, schema) if left_too and open_days else None
+    reading = reader.plan(table) if left_too and open_days else None
     manifests = readable_manifests(store, table, open_days)
     if left_too:
         manifests = intact_manifests(store, table, window, manifests)
@@ -209,7 +155,7 @@ def differing_days(
         if manifest is not None and not left_too and _may_only_have_left(manifest, fingerprint):
             if not compare:
                 continue
-            if not _has_arrivals(connection, schema, store, table, manifest, fingerprint):
+            if not _has_arrivals(reader, store, table, manifest, fingerprint):
                 memory.settled[day] = digests[day]
                 continue
         memory.settled.pop(day, None)
@@ -235,8 +181,7 @@ def _may_only_have_left(manifest: Manifest, now: Fingerprint) -> bool:
 
 
 def _has_arrivals(
-    connection: "Connection",
-    schema: str,
+    reader: SourceReader,
     store: ObjectStoreResource,
     table: SourceTable,
     manifest: Manifest,
@@ -248,7 +193,7 @@ def _has_arrivals(
     if manifest.source_rows > COMPARE_ROWS:
         return True
     try:
-        source = _keys_in_source(connection, schema, table, manifest.partition)
+        source = reader.plan(table).versions(Window.day(manifest.partition))
         lake = _keys_in_lake(store, table, manifest)
     except (ObjectMissing, SchemaMismatch):
         # Taking the day again puts a lost object back, and says what is wrong with the table.
@@ -257,16 +202,6 @@ def _has_arrivals(
     if now.rows - source.num_rows > manifest.quarantined_rows or lake is None or lake.schema != source.schema:
         return True
     return source.join(lake, keys=source.column_names, join_type="left anti").num_rows > 0
-
-
-def _keys_in_source(connection: "Connection", schema: str, table: SourceTable, day: dt.date) -> "pa.Table":
-    import pyarrow as pa
-
-    reading = plan(connection, table, schema)
-    at = [[column.name for column in reading.columns].index(name) for name in table.version]
-    keys = replace(reading, columns=tuple(reading.columns[n] for n in at), select=tuple(reading.select[n] for n in at))
-    batches = scan(connection, keys, Window.day(day))
-    return pa.Table.from_batches(batches, schema=carried_schema(keys.columns))
 
 
 def _keys_in_lake(store: ObjectStoreResource, table: SourceTable, manifest: Manifest) -> "pa.Table | None":

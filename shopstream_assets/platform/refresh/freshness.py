@@ -18,14 +18,9 @@ from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, spans
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.sources.postgres.checks import (
-    TABLE_SECONDS,
-    NewestChange,
-    newest_change,
-    old,
-    one_table,
-)
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.checks import TABLE_SECONDS
+from shopstream_assets.platform.sources.newest_change import NewestChange
+from shopstream_assets.platform.sources.port import SourceResource
 
 CHECK = "newest_day_arrived"
 # Days before the newest that must be there which are looked for too. Older gaps are for the page of days to repair.
@@ -130,7 +125,7 @@ def _by_day(
     return Freshness(True, None, metadata)
 
 
-def source_freshness(source: PostgresResource, tables: Iterable[SourceTable]) -> dict[str, SourceFreshness]:
+def source_freshness(source: SourceResource, tables: Iterable[SourceTable]) -> dict[str, SourceFreshness]:
     """Whether the newest change of each source table is young enough; a table that does not answer is not fresh.
 
     One without a cursor cannot tell, and is left out.
@@ -138,12 +133,12 @@ def source_freshness(source: PostgresResource, tables: Iterable[SourceTable]) ->
     found: dict[str, SourceFreshness] = {}
     wanted = [table for table in tables if table.cursor]
     try:
-        with source.snapshot() as connection:
+        with source.snapshot() as reader:
             for table in wanted:
                 try:
-                    with one_table(connection, TABLE_SECONDS):
-                        newest = newest_change(connection, table, source.schema_name)
-                    found[table.name] = SourceFreshness(newest, old(newest, table))
+                    with reader.about(table, TABLE_SECONDS):
+                        newest = reader.newest_change(table)
+                    found[table.name] = SourceFreshness(newest, newest.stale_told(table))
                 except Problem as problem:
                     found[table.name] = SourceFreshness(None, str(problem))
     except Problem as problem:

@@ -37,8 +37,8 @@ from shopstream_assets.platform.refresh.freshness import (
 )
 from shopstream_assets.platform.refresh.run_requests import run_request
 from shopstream_assets.platform.refresh.runs import newest_change, under_way
-from shopstream_assets.platform.sources.postgres.checks import FRESH, FROM_THE_FUTURE
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.checks import FRESH, FROM_THE_FUTURE
+from shopstream_assets.platform.sources.port import SourceResource
 
 INTERVAL_SECONDS = 30
 LOOK_EVERY = dt.timedelta(minutes=10)
@@ -67,11 +67,11 @@ class Verdict:
     metadata: Mapping[str, str | int]
 
 
-def freshness_sensor(domain: Domain, ages: Ages, start_date: dt.date, source: PostgresResource) -> dg.SensorDefinition:
+def freshness_sensor(domain: Domain, ages: Ages, start_date: dt.date, source: SourceResource) -> dg.SensorDefinition:
     """The domain's freshness sensor; running from the start. The connection is made once per process."""
 
     @cache
-    def connection() -> PostgresResource:
+    def connection() -> SourceResource:
         return source.process_config_and_initialize()
 
     @dg.sensor(

@@ -13,7 +13,7 @@ from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.reconcile import Reconciled, reconcile
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.port import SourceResource
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 CHECK = "reconciled_with_the_source"
@@ -40,7 +40,7 @@ def reconciliation_checks(domain: Domain, start_date: dt.date) -> dg.AssetChecks
     )
     def look(
         context: dg.AssetCheckExecutionContext,
-        source: PostgresResource,
+        source: SourceResource,
         store: ObjectStoreResource,
         warehouse: WarehouseResource,
     ) -> Iterator[dg.AssetCheckResult]:

@@ -17,14 +17,12 @@ from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, range
 from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.declare.tables import SourceTable, literal, snowflake_name
 from shopstream_assets.platform.lake.manifest import readable_manifests
-from shopstream_assets.platform.sources.postgres.extract import EMPTY, fingerprints, plan
+from shopstream_assets.platform.sources.port import SourceReader, SourceResource
+from shopstream_assets.platform.sources.reading import EMPTY
 from shopstream_assets.platform.staging.ledger import built_relation, one_state
 
 if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
-
     from shopstream_assets.platform.lake.object_store import ObjectStoreResource
-    from shopstream_assets.platform.sources.postgres.resource import PostgresResource
     from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 Figures = tuple[int, Decimal]
@@ -63,7 +61,7 @@ class Comparison:
 
 def compare(
     subject: Subject,
-    source: PostgresResource,
+    source: SourceResource,
     store: ObjectStoreResource,
     warehouse: WarehouseResource,
     start: dt.date,
@@ -82,16 +80,13 @@ def compare(
     first = window.first - ONE_DAY if window else everything.first
     places: defaultdict[dt.date, set[dt.date]] = defaultdict(set)
     found: defaultdict[dt.date, Figures] = defaultdict(lambda: NOTHING)
-    with source.snapshot([subject.table]) as connection:
-        reading = plan(connection, subject.table, source.schema_name)
+    with source.snapshot([subject.table]) as reader:
         # A day of the reporting time zone begins or ends on the UTC day before or after.
         read = everything if subject.running else everything.part(first - ONE_DAY, everything.end)
-        rows = f"(select * from {reading.source} as t where {reading.within(read)} and {reading.valid}) as rows"
-        with connection.cursor() as cursor:
-            cursor.execute(subject.in_source.format(rows=rows, zone=literal(zone)))
-            for day, place, count, amount in cursor.fetchall():
-                found[day] = found[day][0] + int(count), found[day][1] + Decimal(amount)
-                places[day].add(min(place, everything.last))
+        counting = subject.in_source.format(rows="{rows}", zone=literal(zone))
+        for day, place, count, amount in reader.plan(subject.table).rows_of(counting, read):
+            found[day] = found[day][0] + int(count), found[day][1] + Decimal(amount)
+            places[day].add(min(place, everything.last))
         known = set(places)
         in_mart, built = _of_warehouse(subject, warehouse, places, everything)
         if subject.running:
@@ -109,7 +104,7 @@ def compare(
             day for day in in_source.keys() | in_mart.keys() if in_source.get(day, NOTHING) != in_mart.get(day, NOTHING)
         )
         wanted = {place for day in differing for place in places[day]}
-        settled = settled_days(connection, source.schema_name, store, subject.table, wanted, built, everything)
+        settled = settled_days(reader, store, subject.table, wanted, built, everything)
     # Where no row tells why, nothing may be under way at all.
     at_rest = all(built.values())
     faults = {day: places[day] for day in differing if places[day] <= settled and (places[day] or at_rest)}
@@ -149,8 +144,7 @@ def _of_warehouse(
 
 
 def settled_days(
-    connection: Connection,
-    schema: str,
+    reader: SourceReader,
     store: ObjectStoreResource,
     table: SourceTable,
     days: Collection[dt.date],
@@ -159,7 +153,7 @@ def settled_days(
 ) -> set[dt.date]:
     """Those of the days of a table of which source, lake and models have one and the same state.
 
-    `connection` is the snapshot that the source's figures are of; `built` the manifest hashes that the models say they
+    `reader` has the snapshot that the source's figures are of; `built` the manifest hashes that the models say they
     were built from, read with the models' figures; `everything` all partitions there can be.
     """
     found = set()
@@ -167,7 +161,7 @@ def settled_days(
     manifests = readable_manifests(store, table, wanted)
     for first, last in ranges(map(str, wanted)):
         span = everything.part(dt.date.fromisoformat(first), dt.date.fromisoformat(last) + ONE_DAY)
-        now = fingerprints(connection, table, schema, span)
+        now = reader.fingerprints(table, span)
         for day in span.days:
             manifest = manifests.get(day)
             if manifest and manifest.is_of(now.get(day, EMPTY)) and built.get(day) == manifest.hash:

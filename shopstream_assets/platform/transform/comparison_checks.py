@@ -11,7 +11,7 @@ from shopstream_assets.platform.declare.on_a_clock import ON_A_CLOCK
 from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, Window, ranges, spans
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.port import SourceResource
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 from shopstream_assets.platform.transform.comparison import NOTHING, Comparison, Figures, Subject, compare
 
@@ -34,7 +34,7 @@ def equals_the_source(domain: Domain, subject: Subject, *, everywhere: bool = Fa
     )
     def check(
         context: dg.AssetCheckExecutionContext,
-        source: PostgresResource,
+        source: SourceResource,
         store: ObjectStoreResource,
         warehouse: WarehouseResource,
     ) -> dg.AssetCheckResult:

@@ -9,10 +9,10 @@ from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.present.table_assets import declared_metadata, show_newest, table_spec
-from shopstream_assets.platform.sources.postgres import extract
 from shopstream_assets.platform.sources.postgres.play import play
 from shopstream_assets.platform.sources.postgres.previews import source_preview
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.reading import EMPTY
 
 
 def postgres_spec(domain: Domain, table: SourceTable, partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
@@ -42,12 +42,12 @@ def postgres_asset(
         with told_from("postgres", table.name, window, "playing the simulated store"):
             with source.transaction() as connection:
                 rows = play(connection, domain.simulator(settings), table, source.schema_name, window.first, window.end)
-            with source.snapshot() as connection:
-                found = extract.fingerprints(connection, table, source.schema_name, window)
-                look = source_preview(connection, table, source.schema_name, window)
+            with source.snapshot() as reader:
+                found = reader.fingerprints(table, window)
+                look = source_preview(reader, table, window)
         for day in window.days:
             context.add_asset_metadata(
-                {"dagster/partition_row_count": found.get(day, extract.EMPTY).rows}, partition_key=day.isoformat()
+                {"dagster/partition_row_count": found.get(day, EMPTY).rows}, partition_key=day.isoformat()
             )
         show_newest(context, window, look)
         context.log.info(f"Played {rows} rows.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.sources.postgres.errors import service_error
-from shopstream_assets.platform.sources.postgres.extract import BASE_TYPE, SourceColumn, catalogue
+from shopstream_assets.platform.sources.postgres.plan import BASE_TYPE, SourceColumn, catalogue
 from shopstream_assets.platform.sources.postgres.session import LOOKING, connect
 
 if TYPE_CHECKING:

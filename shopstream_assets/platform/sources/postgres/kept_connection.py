@@ -7,14 +7,12 @@ and waits for less: a look comes again by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.sources.postgres.errors import service_error
-from shopstream_assets.platform.sources.postgres.resource import PostgresResource
 from shopstream_assets.platform.sources.postgres.session import LOOKING, connect
 from shopstream_assets.platform.sources.postgres.snapshot import begin_snapshot
 
@@ -26,10 +24,10 @@ _lock = Lock()
 
 
 @contextmanager
-def open_connection(source: PostgresResource, tables: Iterable[SourceTable] = ()) -> Iterator[Connection]:
-    """The process's connection to the source; kept for the next look unless the block fails.
+def kept_connection(dsn: str, schema: str, names: Sequence[str] = ()) -> Iterator[Connection]:
+    """The process's connection to the database; kept for the next look unless the block fails.
 
-    With `tables` the block is one snapshot, as that of `PostgresResource.snapshot`; without, each statement sees its
+    With the `names` of tables the block is one snapshot of them, see `begin_snapshot`; without, each statement sees its
     own moment, and a table that is being rewritten may look empty in it.
 
     Raises ServiceError when the database refuses, does not answer or cuts the connection.
@@ -37,14 +35,13 @@ def open_connection(source: PostgresResource, tables: Iterable[SourceTable] = ()
     import adbc_driver_postgresql.dbapi as adbc
     from pyarrow import ArrowException
 
-    names = [table.name for table in tables]
     with _lock:
-        connection = _idle.pop(source.dsn, None)
+        connection = _idle.pop(dsn, None)
     try:
         if connection is None or not _answers(connection):
-            connection = connect(source.dsn, LOOKING, autocommit=True, default_transaction_read_only="on")
+            connection = connect(dsn, LOOKING, autocommit=True, default_transaction_read_only="on")
         if names:
-            begin_snapshot(connection, source.schema_name, names)
+            begin_snapshot(connection, schema, names)
         yield connection
         if names:
             with connection.cursor() as cursor:
@@ -57,8 +54,8 @@ def open_connection(source: PostgresResource, tables: Iterable[SourceTable] = ()
             raise service_error(error) from None
         raise
     with _lock:
-        spare = _idle.pop(source.dsn, None)
-        _idle[source.dsn] = connection
+        spare = _idle.pop(dsn, None)
+        _idle[dsn] = connection
     if spare is not None:
         spare.close()
 

@@ -12,20 +12,17 @@ from shopstream_assets.platform.present.previews import ROWS, clear_columns, tab
 from shopstream_assets.platform.sources.postgres.cursor import within
 
 if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
-
     from shopstream_assets.platform.declare.partitions import Window
+    from shopstream_assets.platform.sources.postgres.reader import PostgresReader
 
 
-def source_preview(
-    connection: Connection, declared: SourceTable, schema: str, window: Window
-) -> dict[str, dg.MetadataValue]:
+def source_preview(reader: PostgresReader, declared: SourceTable, window: Window) -> dict[str, dg.MetadataValue]:
     """The rows of the window that changed last; some rows of a table that does not say when they did."""
     names = [column.name for column in declared.columns]
     order = f"order by {quoted(declared.cursor)} desc " if declared.cursor else ""
-    with connection.cursor() as cursor:
+    with reader.connection.cursor() as cursor:
         cursor.execute(
-            f"select {', '.join(map(quoted, names))} from {quoted(schema)}.{quoted(declared.name)} "
+            f"select {', '.join(map(quoted, names))} from {reader.relation(declared)} "
             f"where {within(declared, replace(window, open_ended=False))} "
             f"{order}limit {ROWS}"
         )

@@ -6,24 +6,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import dagster as dg
 from pydantic import Field
 
 from shopstream_assets.platform.hosting.interruption import interruptible
+from shopstream_assets.platform.sources.port import SourceResource
 from shopstream_assets.platform.sources.postgres.errors import service_error
+from shopstream_assets.platform.sources.postgres.kept_connection import kept_connection
+from shopstream_assets.platform.sources.postgres.reader import PostgresReader
 from shopstream_assets.platform.sources.postgres.session import READING, connect
 from shopstream_assets.platform.sources.postgres.snapshot import await_turn, begin_snapshot
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from adbc_driver_manager.dbapi import Connection, Cursor
+    from adbc_driver_manager.dbapi import Connection
 
     from shopstream_assets.platform.declare.tables import SourceTable
 
 READ_WRITE = "set transaction isolation level read committed"
 
 
-class PostgresResource(dg.ConfigurableResource):
+class PostgresResource(SourceResource):
     """The source database.
 
     `dsn` is a libpq URI; the password may be left out of it for PGPASSFILE. `schema_name` holds the tables.
@@ -33,7 +34,7 @@ class PostgresResource(dg.ConfigurableResource):
     schema_name: str = Field(default="public", description="Schema that holds the source tables.")
 
     @contextmanager
-    def snapshot(self, tables: Iterable[SourceTable] = (), alone: str = "") -> Iterator[Connection]:
+    def snapshot(self, tables: Iterable[SourceTable] = (), alone: str = "") -> Iterator[PostgresReader]:
         """A REPEATABLE READ READ ONLY transaction: all statements see one moment of the database.
 
         Name the `tables` to be read: they are locked before the moment is chosen, as TRUNCATE and the rewriting forms
@@ -50,7 +51,14 @@ class PostgresResource(dg.ConfigurableResource):
                 await_turn(connection, alone)
             begin_snapshot(connection, self.schema_name, [table.name for table in tables])
             # It ends with the session: there is nothing to commit, and what was read was read.
-            yield connection
+            yield PostgresReader(connection, self.schema_name)
+
+    @contextmanager
+    def looking(self, tables: Iterable[SourceTable] = ()) -> Iterator[PostgresReader]:
+        """The process's connection, kept for the next look; with `tables`, one snapshot of them."""
+        names = [table.name for table in tables]
+        with kept_connection(self.dsn, self.schema_name, names) as connection:
+            yield PostgresReader(connection, self.schema_name)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -78,19 +86,3 @@ def _session(dsn: str, *, autocommit: bool) -> Iterator[Connection]:
         raise service_error(error) from None
     finally:
         connection.close()
-
-
-def batches(cursor: Cursor) -> Iterator[pa.RecordBatch]:
-    """The result of the cursor's statement, a batch at a time; raises ServiceError when it breaks off."""
-    from pyarrow import ArrowException
-
-    reader = cursor.fetch_record_batch()
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        # Not the driver's errors but Arrow's, of which one is an OSError.
-        except (ArrowException, OSError) as error:
-            raise service_error(error) from None
-        yield batch

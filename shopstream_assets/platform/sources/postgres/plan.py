@@ -1,21 +1,16 @@
-"""A window of changed rows, from Postgres to Arrow.
+"""How a table of Postgres is read: its declaration, held against the catalogue, as SQL.
 
-One snapshot answers three questions: what the table looks like now, how many rows changed on each day, and which.
 Values that the next layer could not hold exactly (NaN, infinity, too many digits) and rows that break a rule are told
 apart by Postgres itself, so that the rows that travel need no second look.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.tables import (
     BIGINT,
     BOOLEAN,
@@ -32,25 +27,17 @@ from shopstream_assets.platform.declare.tables import (
     literal,
     quoted,
 )
-from shopstream_assets.platform.errors import Problem
-from shopstream_assets.platform.sources.postgres.cursor import cursor_moment, day_of, in_order, moment, within
-from shopstream_assets.platform.sources.postgres.errors import hidden_rows, service_error, sqlstate
-from shopstream_assets.platform.sources.postgres.resource import batches
+from shopstream_assets.platform.sources.postgres.cursor import moment
+from shopstream_assets.platform.sources.postgres.errors import hidden_rows
+from shopstream_assets.platform.sources.postgres.reading import PostgresReading, is_wide
+from shopstream_assets.platform.sources.reading import Drift, SchemaMismatch
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from adbc_driver_manager.dbapi import Connection
 
-BATCH_BYTES = 2 * 1024 * 1024
-# Keys that one query looks up.
-KEYS_PER_QUERY = 20_000
-# A row may be dated a little ahead of the server's clock by another machine's.
-CLOCKS_DIFFER = "5 minutes"
 # Snowflake's VARCHAR holds 16 MB, its BINARY half of that.
 TEXT_BYTES = 16 * 1024 * 1024
 BINARY_BYTES = TEXT_BYTES // 2
-# Decimals of so many digits travel as the integer of their smallest unit, wider ones as text.
-INTEGER_DIGITS = 18
 
 # Said of every column that holds days or times, the cursor among them.
 IN_RANGE = "{0} >= '0001-01-01' and {0} < '10000-01-01'"
@@ -78,7 +65,6 @@ SENT_AS: Mapping[str, str] = {
     "real": "real",
     "double precision": "double precision",
 }
-UNDEFINED_COLUMN, UNDEFINED_TABLE = "42703", "42P01"
 
 # What a declared type can be read from without changing a value.
 WIDENINGS: Mapping[str, tuple[str, ...]] = {
@@ -126,10 +112,6 @@ UNDECLARED: Mapping[str, ColumnType] = {
 }
 
 
-class SchemaMismatch(Problem):
-    """The table cannot be read as declared: names the column and its type."""
-
-
 @dataclass(frozen=True)
 class SourceColumn:
     """A column as the catalogue of Postgres has it.
@@ -160,76 +142,6 @@ class Catalogue:
     any_byte: bool
     enters: bool
     columns: tuple[SourceColumn, ...]
-
-
-@dataclass(frozen=True)
-class Drift:
-    """Where the table differs from its declaration without stopping the extraction."""
-
-    added: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    widened: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.dropped or self.widened)
-
-    def __str__(self) -> str:
-        parts = [
-            f"{what}: {', '.join(names)}"
-            for what, names in (("added", self.added), ("dropped", self.dropped), ("widened", self.widened))
-            if names
-        ]
-        return "; ".join(parts) or "none"
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What a day of a table looked like: rows, newest cursor, and an order-free hash of (key, cursor)."""
-
-    rows: int
-    newest: dt.datetime | None
-    hash: int
-
-
-EMPTY = Fingerprint(rows=0, newest=None, hash=0)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How to read a table as it is now: its columns as they will travel, and the SQL that yields them.
-
-    `kept` is the select list of a row that goes to quarantine: the carried columns that the table has, as they are but
-    for personal data, of which only the length is shown.
-    """
-
-    table: SourceTable
-    source: str
-    columns: tuple[Column, ...]
-    drift: Drift
-    select: tuple[str, ...]
-    reasons: tuple[tuple[str, str], ...]
-    key_types: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-
-    @property
-    def key_columns(self) -> tuple[Column, ...]:
-        """The key's columns as they travel."""
-        by_name = {column.name: column for column in self.columns}
-        return tuple(by_name[name] for name in self.table.primary_key)
-
-    @property
-    def digest(self) -> str:
-        """What tells this way to read the table from any other: a rule that is loosened, a column that is added."""
-        return hashlib.sha256(repr((self.select, self.reasons)).encode()).hexdigest()[:16]
-
-    @property
-    def valid(self) -> str:
-        """SQL condition that holds for the rows that may travel."""
-        return " and ".join(f"({sql})" for _, sql in self.reasons) or "true"
-
-    def within(self, window: Window) -> str:
-        """SQL condition on the cursor for the window."""
-        return within(self.table, window)
 
 
 # The type that a domain is made of, and its modifier; of any other type itself. `a` is the row of pg_attribute.
@@ -276,7 +188,7 @@ def catalogue(connection: Connection, schema: str, table: str) -> Catalogue | No
     return Catalogue(role, hides_rows, any_byte, enters, tuple(SourceColumn(*row[4:]) for row in rows))
 
 
-def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
+def plan(connection: Connection, table: SourceTable, schema: str) -> PostgresReading:
     """Compare the table with its declaration and say how to read it.
 
     Raises SchemaMismatch when there is no such table, its key or cursor is gone, a type changed into one whose values
@@ -340,11 +252,13 @@ def plan(connection: Connection, table: SourceTable, schema: str) -> Reading:
     reasons.extend(
         (rule.name, f"({rule.sql}) is not false") for rule in table.rules if not set(dropped) & set(rule.columns)
     )
-    return Reading(
+    return PostgresReading(
         table=table,
-        source=f"{quoted(schema)}.{quoted(table.name)}",
         columns=tuple(columns),
         drift=Drift(added=tuple(column.name for column in added), dropped=tuple(dropped), widened=tuple(widened)),
+        digest=hashlib.sha256(repr((tuple(select), tuple(reasons))).encode()).hexdigest()[:16],
+        connection=connection,
+        source=f"{quoted(schema)}.{quoted(table.name)}",
         select=tuple(select),
         reasons=tuple(reasons),
         key_types=tuple(key_types[name] for name in table.primary_key),
@@ -409,7 +323,7 @@ def _kept(column: Column, any_byte: bool, *, masked: bool, is_key: bool) -> str:
 
 def _read(value: str, kind: ColumnType, found: str) -> str:
     """SQL that hands a value over in a type that ADBC carries exactly."""
-    if kind.name == "numeric" and _is_wide(kind):
+    if kind.name == "numeric" and is_wide(kind):
         return f"{value}::{kind.postgres}::text"
     if kind.name == "numeric":
         # ADBC has no exact numeric: the value travels as an integer of its smallest unit, see `_exact`. The product of
@@ -463,188 +377,6 @@ def _rules(column: Column, found: SourceColumn, any_byte: bool) -> Iterator[tupl
         yield f"{column.name} is below {column.minimum}", f"({name} >= {column.minimum}) is not false"
 
 
-def _is_wide(kind: ColumnType) -> bool:
-    """Whether a decimal of the type may have more digits than an integer of 64 bits."""
-    return (kind.precision or 0) > INTEGER_DIGITS
-
-
 def _bounded(column: Column) -> bool:
     """Whether the declared minimum alone keeps a number above the smallest that its type holds."""
     return column.minimum is not None and column.minimum >= 0
-
-
-def fingerprints(connection: Connection, table: SourceTable, schema: str, window: Window) -> dict[dt.date, Fingerprint]:
-    """What each day of the window looks like in the source; days without rows are left out. One indexed query.
-
-    Rows dated in the future are counted on an open-ended window's last day, but are no news: `newest` leaves them out.
-    """
-    changed_at = cursor_moment(table)
-    key = ", ".join(map(quoted, table.version))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            # A sum, since equal hashes cancel each other in an exclusive or.
-            f"""
-            select {day_of(table, window)}, count(*),
-                   max({changed_at}) filter (where {changed_at} <= now() + interval '{CLOCKS_DIFFER}'),
-                   sum(hash_record_extended(row({key}, {_version(connection, table, schema)}), 0))::text
-            from {quoted(schema)}.{quoted(table.name)} as t
-            where {within(table, window)}
-            group by 1
-            """
-        )
-        return {day: Fingerprint(rows, newest, int(value) % 2**64) for day, rows, newest, value in cursor.fetchall()}
-
-
-def _version(connection: Connection, table: SourceTable, schema: str) -> str:
-    """SQL that differs between any two versions of a row.
-
-    The transaction that wrote it (`xmin`), which costs nothing and moves even where no column did; of a view or a
-    foreign table, or where the role may not read it, all columns as text.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select c.relkind in ('r', 'p', 'm') and has_column_privilege(c.oid, 'xmin', 'select')
-            from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-            where n.nspname = $1 and c.relname = $2
-            """,
-            (schema, table.name),
-        )
-        has_xmin = cursor.fetchone()
-    if not has_xmin or has_xmin[0]:
-        return "t.xmin"
-    found = catalogue(connection, schema, table.name)
-    names = ", ".join(quoted(column.name) for column in (found.columns if found else ()) if column.readable)
-    return f"row({names})::text"
-
-
-def scan(connection: Connection, reading: Reading, window: Window) -> Iterator[pa.RecordBatch]:
-    """The valid rows of the window in the carried types, ordered by cursor. One scan, bounded batches."""
-    schema = carried_schema(reading.columns)
-    with connection.cursor() as cursor:
-        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-        with _as_planned(reading):
-            cursor.execute(
-                f"select {', '.join(reading.select)} from {reading.source} as t "
-                f"where {reading.within(window)} and {reading.valid} "
-                # Named by the table: a name of the select list would hide the column. Rows of one moment come in any
-                # order here; sorting them by key in Postgres costs a fifth of the scan.
-                f"order by {in_order(reading.table, 't')}"
-            )
-        for batch in batches(cursor):
-            if batch.num_rows:
-                yield _carried(batch, reading.columns, schema)
-
-
-def _carried(batch: pa.RecordBatch, columns: tuple[Column, ...], schema: pa.Schema) -> pa.RecordBatch:
-    """A batch as Postgres handed it over, in the types that its columns travel in."""
-    import pyarrow as pa
-
-    return pa.RecordBatch.from_arrays(
-        [_exact(batch.column(n), column.type) for n, column in enumerate(columns)], schema=schema
-    )
-
-
-def carried_schema(columns: tuple[Column, ...]) -> pa.Schema:
-    """Arrow schema of columns as they travel. Nullability is left to the checks, which can say why."""
-    import pyarrow as pa
-
-    return pa.schema([pa.field(column.name, column.type.arrow) for column in columns])
-
-
-def _exact(values: pa.Array, kind: ColumnType) -> pa.Array:
-    """The column in its declared type; a decimal arrives as an integer of its smallest unit, a wide one as text."""
-    import pyarrow as pa
-
-    if kind.name == "numeric" and not _is_wide(kind):
-        return values.cast(pa.decimal128(19, 0)).view(kind.arrow)
-    return values if values.type == kind.arrow else values.cast(kind.arrow)
-
-
-def rejected(connection: Connection, reading: Reading, window: Window) -> Iterator[tuple[dt.date, str, str]]:
-    """The rows of the window that must not travel: (day, reasons, the row's carried columns as one line of JSON).
-
-    Personal data is masked: ***(12) stands for 12 characters. A row whose cursor lies beyond the window, as where its
-    condition is open-ended, belongs to its last day.
-    """
-    cases = ", ".join(f"case when not ({sql}) then {literal(reason)} end" for reason, sql in reading.reasons)
-    with connection.cursor() as cursor:
-        with _as_planned(reading):
-            cursor.execute(
-                f"select {day_of(reading.table, window)}, "
-                # Not jsonb, which refuses what json and text may hold; a column may be called t. A json value keeps
-                # the newlines it was written with, all of them outside its strings.
-                f"array_to_string(array[{cases}], '; '), "
-                f"translate((select to_json(kept.*)::text from (select {', '.join(reading.kept)}) as kept), "
-                f"e'\\n\\r', '  ') "
-                f"from {reading.source} as t where {reading.within(window)} and not ({reading.valid}) "
-                f"order by {in_order(reading.table, 't')}"
-            )
-        for batch in batches(cursor):
-            for row in batch.to_pylist():
-                day, reasons, content = row.values()
-                yield day, reasons, content
-
-
-@contextmanager
-def _as_planned(reading: Reading) -> Iterator[None]:
-    """Say so where the table is no longer the one that was planned for."""
-    import adbc_driver_postgresql.dbapi as adbc
-
-    try:
-        yield
-    except adbc.Error as error:
-        if sqlstate(error) not in (UNDEFINED_COLUMN, UNDEFINED_TABLE):
-            raise
-        raise SchemaMismatch(
-            f"{reading.source} changed after it was looked at: {service_error(error).found}",
-            "nothing, if it passes by itself: the next attempt looks at the table again; else correct the rule of the "
-            "table that names what is not there.",
-            retry=True,
-        ) from None
-
-
-def looked_up(connection: Connection, reading: Reading, keys: pa.Table, start: dt.date) -> tuple[pa.Table, pa.Table]:
-    """What the snapshot has of some keys, wherever their cursor lies: the rows that may travel, and the keys of others.
-
-    A row dated before `start`, or without a date, belongs to no partition and may not travel. A key that is in neither
-    is gone.
-    """
-    import pyarrow as pa
-
-    schema, key_schema = carried_schema(reading.columns), carried_schema(reading.key_columns)
-    valid, rejected = [schema.empty_table()], [key_schema.empty_table()]
-    names = ", ".join(quoted(name) for name in reading.table.primary_key)
-    types = ", ".join(
-        f"{quoted(name)} {kind}" for name, kind in zip(reading.table.primary_key, reading.key_types, strict=True)
-    )
-    select = dict(zip((column.name for column in reading.columns), reading.select, strict=True))
-    ever = Window(start, start + ONE_DAY, open_ended=True, from_start=True)
-    travels = f"({reading.valid} and {reading.within(ever)})"
-    for first in range(0, len(keys), KEYS_PER_QUERY):
-        wanted = json.dumps(keys.slice(first, KEYS_PER_QUERY).to_pylist(), default=str)
-        found = (
-            f"from {reading.source} as t where ({names}) in (select {names} from jsonb_to_recordset($1::jsonb) as "
-            f"k({types})) and {travels}"
-        )
-        valid.append(_fetched(connection, f"select {', '.join(reading.select)} {found}", wanted, reading.columns))
-        rejected.append(
-            _fetched(
-                connection,
-                f"select {', '.join(select[column.name] for column in reading.key_columns)} {found} is not true",
-                wanted,
-                reading.key_columns,
-            )
-        )
-    return pa.concat_tables(valid), pa.concat_tables(rejected)
-
-
-def _fetched(connection: Connection, query: str, keys: str, columns: tuple[Column, ...]) -> pa.Table:
-    import pyarrow as pa
-
-    schema = carried_schema(columns)
-    with connection.cursor() as cursor:
-        cursor.execute(query, (keys,))
-        return pa.Table.from_batches(
-            [_carried(batch, columns, schema) for batch in batches(cursor) if batch.num_rows], schema=schema
-        )
