@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +15,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 from bad_input import DAYS, FIRST, LINES, Proxy, Spoiled, proxy, retried, told
+from dagster_process import wait_for
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
@@ -28,7 +30,9 @@ from shopstream_assets.platform.sources.postgres.session import OPTIONS, with_op
 from shopstream_assets.platform.sources.reading import Drift, carried_schema
 from shopstream_assets.platform.staging import change_log, warehouse
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
+from shopstream_assets.platform.transform.dbt_invocation import invoke_dbt
 
+ROOT = Path(__file__).parents[2]
 LAKE = "lake/lines, partition 2026-03-01: extracting changed rows to the lake: "
 STAGING = "staging/lines, partition 2026-03-01: loading the lake's partitions: "
 PASSWORD = "hunter2-is-secret"
@@ -432,6 +436,40 @@ def test_a_warehouse_that_stalls_or_cuts_in_the_middle_of_a_load_leaves_staging_
     # The lock of the session that was lost is waited for.
     lines.load()
     assert lines.staged("note") == [("new",)]
+
+
+def test_dbt_gives_up_a_warehouse_that_falls_silent_in_the_middle_of_a_statement(
+    services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, impatient: None
+) -> None:
+    slow = (
+        "{{ config(materialized='table') }} select /* falls_silent */ count(*) as n "
+        "from table(generator(rowcount => 3000000)) a, table(generator(rowcount => 3000000)) b"
+    )
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "endless.sql").write_text(slow)
+    (tmp_path / "dbt_project.yml").write_text("{name: shopstream, profile: shopstream, flags: {}}")
+    direct = services.warehouse
+
+    def statements(cursor: Any) -> list[Any]:
+        cursor.execute(
+            "select session_id from table(information_schema.query_history_by_user()) where "
+            f"execution_status = 'RUNNING' and query_text like '%falls_silent%' and session_id <> {session.session_id}"
+        )
+        return list(cursor.fetchall())
+
+    with proxy(int(direct.port)) as between, direct.connection(LOADING) as session, session.cursor() as cursor:
+        monkeypatch.setenv("SNOWFLAKE_PORT", str(between.port))
+        monkeypatch.setenv("SNOWFLAKE_DATABASE", direct.database)
+        where = ["--project-dir", str(tmp_path), "--profiles-dir", str(ROOT / "dbt_project" / "shopstream"), "--quiet"]
+        with ThreadPoolExecutor(1) as pool:
+            building = pool.submit(invoke_dbt, ["build", *where])
+            [(writer,)] = wait_for(lambda: statements(cursor), "the statement to begin", 60)
+            between.stall()
+            result = building.result(60)
+        direct.cancel([writer])
+    assert not result.success
+    nodes: Any = result.result
+    assert "no answer within 1 s" in nodes[0].message
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,13 @@ from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.manifest import manifest_key, read_manifests
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AFTER
-from shopstream_assets.platform.refresh.change_sensor import LOOKBACK_DAYS, Cursor, change_sensor, look_for_changes
+from shopstream_assets.platform.refresh.change_sensor import (
+    AUDIT_EVERY,
+    LOOKBACK_DAYS,
+    Cursor,
+    change_sensor,
+    look_for_changes,
+)
 from shopstream_assets.platform.refresh.changes import (
     Days,
     Found,
@@ -523,9 +529,35 @@ def test_a_table_rests_a_hundred_times_as_long_as_looking_at_it_took(
 
     shop.refresh({day(back): {"orders", "users"} for back in range(4)})
     assert asked(0) == set()
-    shop.order(1, 0)
+    # The newest of all: what the server counts, it may tell a moment later.
+    shop.order(1, 0, "00:00:00.001")
     assert [asked(seconds) for seconds in (60, 120, 199)] == [set()] * 3
     assert asked(260) == {"orders"}
+
+
+def test_a_clock_that_was_set_back_lets_nothing_wait(
+    services: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(now: dt.datetime) -> Days:
+        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, set)
+        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
+        return found.changes
+
+    ahead = NOW + dt.timedelta(days=2)
+    # An hour for each look, after which a table rests for four days.
+    clock = SimpleNamespace(monotonic=itertools.count(step=3600).__next__)
+    with monkeypatch.context() as slow:
+        slow.setattr("shopstream_assets.platform.refresh.change_sensor.time", clock)
+        asked(ahead)
+        shop.order(1, 1, "02:00")
+        assert "orders" in asked(ahead + AUDIT_EVERY)[day(1)]
+    # What was asked for is asked for again, and what has left, which only the hourly audit sees, is asked for.
+    shop.execute("delete from orders where id = 3")
+    found = asked(NOW)
+    assert "orders" in found[day(1)] & found[day(3)]
+    shop.refresh(found)
+    shop.order(2, 0, "00:00:00.001")
+    assert asked(NOW + dt.timedelta(seconds=5)) == {day(0): {"orders"}}
 
 
 def test_a_source_that_is_down_gives_a_reason_to_skip_and_forgets_nothing(

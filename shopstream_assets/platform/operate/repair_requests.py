@@ -60,7 +60,7 @@ class Memory(BaseModel):
     def is_due(self, now: dt.datetime, attempts: int) -> bool:
         """Whether something is to be asked for although nothing has happened."""
         return any(
-            asked.content == LISTED and asked.attempt < attempts and now >= asked.again_at
+            asked.content == LISTED and asked.attempt < attempts and asked.is_overdue(now)
             for days in self.asked.values()
             for asked in days.values()
         )
@@ -108,7 +108,7 @@ def due(
                 asked = Asked(content=UNDER_WAY, at=now, attempt=asked.attempt if asked else 0)
             elif asked is None or asked.content == UNDER_WAY:
                 asked = Asked(content=LISTED, at=now, attempt=asked.attempt if asked else 0)
-            elif asked.attempt < attempts and now >= asked.again_at:
+            elif asked.attempt < attempts and asked.is_overdue(now):
                 asked = Asked.after(asked, LISTED, now)
                 wanted.setdefault(day, set()).add(key)
             memory.asked.setdefault(name, {})[day] = asked

@@ -11,6 +11,14 @@ ASK_AGAIN_AFTER = dt.timedelta(minutes=10)
 ASK_AGAIN_AT_THE_LATEST = dt.timedelta(hours=6)
 
 
+def has_passed(wait: dt.timedelta, since: dt.datetime | None, now: dt.datetime) -> bool:
+    """Whether so much time has passed since a moment that is remembered; of none that is remembered it has.
+
+    A moment that lies ahead was remembered by a clock that has been set back since, and waiting for it might take days.
+    """
+    return since is None or not since <= now < since + wait
+
+
 class Asked(BaseModel):
     """What was asked for, when (UTC), and how often before that; `content` tells it from another request."""
 
@@ -26,12 +34,20 @@ class Asked(BaseModel):
 
     def waits(self, content: str, now: dt.datetime) -> bool:
         """Whether the same was asked for so lately that it is not yet asked for again."""
-        return self.content == content and now < self.again_at
+        return self.content == content and not self.is_overdue(now)
+
+    def is_overdue(self, now: dt.datetime) -> bool:
+        """Whether it is time to ask again if nothing has changed."""
+        return has_passed(self._wait, self.at, now)
 
     @property
     def again_at(self) -> dt.datetime:
         """When to ask again if nothing has changed."""
-        return self.at + min(ASK_AGAIN_AFTER * 2**self.attempt, ASK_AGAIN_AT_THE_LATEST)
+        return self.at + self._wait
+
+    @property
+    def _wait(self) -> dt.timedelta:
+        return min(ASK_AGAIN_AFTER * 2**self.attempt, ASK_AGAIN_AT_THE_LATEST)
 
     def __str__(self) -> str:
         return (

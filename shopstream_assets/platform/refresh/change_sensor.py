@@ -16,6 +16,7 @@ from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
+from shopstream_assets.platform.refresh.asked import has_passed
 from shopstream_assets.platform.refresh.changes import Found, TableMemory, differing_days, missing_days
 from shopstream_assets.platform.refresh.run_requests import run_request, taken_days
 from shopstream_assets.platform.sources.port import SourceResource
@@ -122,8 +123,8 @@ def look_for_changes(
 
     Raises ServiceError when the source or the lake does not answer; what is wrong with one table is told of that table.
     """
-    audit = cursor.audited_at is None or now - cursor.audited_at >= AUDIT_EVERY
-    look_back = audit or cursor.looked_back_at is None or now - cursor.looked_back_at >= LOOKBACK_EVERY
+    audit = has_passed(AUDIT_EVERY, cursor.audited_at, now)
+    look_back = audit or has_passed(LOOKBACK_EVERY, cursor.looked_back_at, now)
     first = max(everything.first, everything.end - ONE_DAY * (LOOKBACK_DAYS if look_back else RECENT_DAYS))
     window = everything.part(first, everything.end)
     first_day = everything.part(everything.first, everything.first + ONE_DAY)
@@ -134,12 +135,13 @@ def look_for_changes(
             if audit:
                 memory.settled = {}
             look = f"{table.name} {'looked back' if look_back else 'recent'}"
-            if not audit and now < cursor.rest_until.get(look, now):
+            # No longer than until the next audit, which looks at every table: more is of a clock that was set back.
+            if not audit and now < cursor.rest_until.get(look, now) <= now + AUDIT_EVERY:
                 continue
             with found.faults_of(reader, table):
                 # A new day is news of its own: the one before is over.
                 state = f"{now.date()} {reader.probe(table)}"
-                due = any(now >= asked.again_at for asked in memory.asked.values())
+                due = any(asked.is_overdue(now) for asked in memory.asked.values())
                 if not audit and not due and state == (memory.looked_back if look_back else memory.probe):
                     continue
                 begun = time.monotonic()
@@ -172,7 +174,7 @@ def look_for_changes(
                 cursor.rest_until.pop(look, None)
                 rest = dt.timedelta(seconds=DUTY * (time.monotonic() - begun))
                 if rest.total_seconds() > INTERVAL_SECONDS:
-                    cursor.rest_until[look] = now + rest
+                    cursor.rest_until[look] = now + min(rest, AUDIT_EVERY)
             memory.forget_before(
                 everything.end - ONE_DAY * LOOKBACK_DAYS, but_asked=None if table.cursor else everything.first
             )

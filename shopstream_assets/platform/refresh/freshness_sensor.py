@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import spans
-from shopstream_assets.platform.refresh.asked import Asked
+from shopstream_assets.platform.refresh.asked import Asked, has_passed
 from shopstream_assets.platform.refresh.freshness import (
     CHECK,
     Ages,
@@ -88,7 +88,7 @@ def freshness_sensor(domain: Domain, ages: Ages, start_date: dt.date, source: So
             raise RuntimeError("the freshness sensor needs the repository that it is part of")
         graph, instance, now = context.repository_def.asset_graph, context.instance, dt.datetime.now(dt.UTC)
         memory = Memory.model_validate_json(context.cursor) if context.cursor else Memory()
-        overdue = memory.looked_at is None or now - memory.looked_at >= LOOK_EVERY
+        overdue = has_passed(LOOK_EVERY, memory.looked_at, now)
         runs = newest_change(instance, now)
         if runs == memory.runs and not overdue:
             return dg.SkipReason("No run has started or ended since the last look.")

@@ -83,10 +83,7 @@ class WarehouseResource(dg.ConfigurableResource):
             **{name: value for name, value in given.items() if value != ""},
             "database": self.database,
             "warehouse": warehouse,
-            "login_timeout": LOGIN_TIMEOUT,
-            "network_timeout": STATEMENT_TIMEOUT,
-            "socket_timeout": READ_TIMEOUT,
-            "backoff_policy": _pauses,
+            **waits(),
             # The connector would ask the metadata hosts of every cloud where it runs; off a cloud that takes seconds.
             "platform_detection_timeout_seconds": 0.0,
             "session_parameters": {
@@ -166,6 +163,16 @@ class WarehouseResource(dg.ConfigurableResource):
                 except connector.ProgrammingError as error:
                     if error.sqlstate != NO_DATA:
                         raise
+
+
+def waits() -> dict[str, Any]:
+    """Keyword arguments for `snowflake.connector.connect`: how long a session waits for an account that is silent."""
+    return {
+        "login_timeout": LOGIN_TIMEOUT,
+        "network_timeout": STATEMENT_TIMEOUT,
+        "socket_timeout": READ_TIMEOUT,
+        "backoff_policy": _pauses,
+    }
 
 
 def _once(act: Callable[[], None]) -> Callable[[], None]:

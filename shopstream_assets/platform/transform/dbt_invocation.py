@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from shopstream_assets.platform.staging.warehouse import waits
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -23,7 +26,21 @@ def invoke_dbt(
     flags[:] = {flag["name"]: flag for flag in flags}.values()
     # For the source of each, which only a warning would name, it reads the files of the whole stack.
     BehaviorFlagRendered._default_source = staticmethod(_adapters)  # type: ignore[method-assign]
+    _bound_waiting()
     return dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke(list(arguments))
+
+
+@cache
+def _bound_waiting() -> None:
+    """Have dbt's connections give up an account that is silent, as ours do: of themselves they wait for ever."""
+    from dbt.adapters.snowflake.connections import SnowflakeCredentials
+
+    of_dbt = SnowflakeCredentials.auth_args
+
+    def auth_args(credentials: SnowflakeCredentials) -> dict[str, Any]:
+        return {**of_dbt(credentials), **waits()}
+
+    SnowflakeCredentials.auth_args = auth_args  # type: ignore[method-assign]
 
 
 def _adapters() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
     """
     from dagster._utils.interrupts import capture_interrupts
     from google.protobuf.json_format import MessageToDict
+    from snowflake.connector import Error
 
     events: SimpleQueue[Any] = SimpleQueue()
     results: list[dbtRunnerResult] = []
@@ -67,7 +69,9 @@ def run_dbt(arguments: Sequence[str], manifest: Path, warehouse: WarehouseResour
             with capture_interrupts():
                 # As long as it lives; where its start was interrupted, it may be about to.
                 while worker in threading.enumerate():
-                    stop()
+                    # Where the account is silent, dbt's statement ends by its own limit.
+                    with suppress(Error):
+                        stop()
                     ended.wait(STOP_EVERY)
             raise
         worker.join()
