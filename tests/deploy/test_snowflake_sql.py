@@ -57,6 +57,20 @@ def _name(statement: Statement, kind: str) -> str:
     return statement.text[len(f"create {kind} if not exists ") :].split()[0]
 
 
+def test_dbt_logs_in_by_the_variables_that_the_platform_does(domain: Domain) -> None:
+    """Those of the domain alone come before those of all."""
+
+    def rendered(template: str, environment: dict[str, str]) -> str:
+        jinja = jinja2.Environment()
+        jinja.filters["as_number"] = int
+        return jinja.from_string(template).render(env_var=lambda name, otherwise: environment.get(name, otherwise))
+
+    for field, variable in SNOWFLAKE.items():
+        template = _profile(domain)[field]
+        assert rendered(template, {variable: "1"}) == "1"
+        assert rendered(template, {variable: "1", domain.variable(variable): "2"}) == "2", field
+
+
 def test_the_scripts_are_numbered_in_the_order_in_which_they_run(domain: Domain) -> None:
     found = [script.name[:2] for script in scripts(domain.name)]
     assert found == [f"{n:02}" for n in range(1, 8)]

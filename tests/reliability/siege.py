@@ -9,7 +9,7 @@ import re
 import time
 import urllib.error
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,14 @@ import psycopg
 from comparison import wrong_layers
 from cut_line import CutLine
 from dagster_process import FINISHED, Overdue, wait_for
-from installation import BACKEND, COMMAND, KILLED, RUN, DidNotStart, Installation
+from installation import BACKEND, COMMAND, KILLED, POSTGRES, RUN, WAREHOUSE, DidNotStart, Installation
 from kills import Figures
 from platform_under_test import ALL_TABLES, BY_NAME, Platform
 from small_shop import DAYS, KEYS, SPECIAL_MOMENTS, TIMES, SmallShop
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
-from shopstream_assets.embedded import state
+from shopstream_assets.embedded import postgres, state, warehouse
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.settings import REPORTING
 from shopstream_assets.platform.errors import Problem
@@ -69,8 +69,8 @@ class Rest:
 class Siege:
     """An installation that is at rest whenever a round begins."""
 
-    def __init__(self, installation: Installation, line: CutLine, patience: float) -> None:
-        self.installation, self.page, self.line, self.patience = installation, installation.page, line, patience
+    def __init__(self, installation: Installation, lines: Mapping[str, CutLine], patience: float) -> None:
+        self.installation, self.page, self.lines, self.patience = installation, installation.page, lines, patience
         self.acts: list[str] = []
         self._today = dt.datetime.now(dt.UTC).date()
         self._start = self._today - ONE_DAY * (DAYS - 1)
@@ -90,12 +90,18 @@ class Siege:
         """A new installation over a filled shop, at rest; stopped after the block."""
         first = dt.datetime.now(dt.UTC).date() - ONE_DAY * (DAYS - 1)
         settings = {f"{name}_START_DATE": first.isoformat() for name in ("SHOPSTREAM", "STREAMVISION")}
-        installation = Installation(folder, {**settings, "SHOPSTREAM_SOURCE_MODE": "live"})
         with ExitStack() as stack:
+
+            def line_to(service: str) -> CutLine:
+                return stack.enter_context(CutLine(lambda: _memory(installation).ports[service]).carrying())
+
+            lines = {POSTGRES: line_to(postgres.NAME), WAREHOUSE: line_to(warehouse.NAME)}
+            # The platform's way to the warehouse, not ours, goes over the line.
+            settings |= {"SHOPSTREAM_SOURCE_MODE": "live", "SHOPSTREAM_SNOWFLAKE_PORT": str(lines[WAREHOUSE].port)}
+            installation = Installation(folder, settings)
             stack.callback(installation.stop)
             os.environ.update(installation.start_services())
-            line = stack.enter_context(CutLine(lambda: _memory(installation).ports["postgres"]).carrying())
-            siege = cls(installation, line, patience)
+            siege = cls(installation, lines, patience)
             stack.callback(siege.close)
             siege._begin()
             yield siege
@@ -116,7 +122,7 @@ class Siege:
     def _lead_over_the_line(self) -> None:
         """The platform's way to the shop, not ours, goes over the line: its port wins over the one before it."""
         memory = _memory(self.installation)
-        memory.businesses["shopstream"].source_database += f"?port={self.line.port}"
+        memory.businesses["shopstream"].source_database += f"?port={self.lines[POSTGRES].port}"
         state.remember(self.installation.home, memory)
         self.installation.variables()
 
@@ -271,14 +277,16 @@ class Siege:
 
     def _trouble_the_line(self, chance: random.Random, figures: Figures) -> None:
         how, seconds = chance.choice(("cut", "held, then cut", "held")), chance.uniform(1, 12)
-        self._note(f"the line to the shop's Postgres is {how}" + ("" if how == "cut" else f" after {seconds:.0f} s"))
-        figures.acts[f"connections to Postgres {how}"] += 1
+        whose = chance.choice((POSTGRES, WAREHOUSE))
+        line = self.lines[whose]
+        self._note(f"the line to {whose} is {how}" + ("" if how == "cut" else f" after {seconds:.0f} s"))
+        figures.acts[f"connections to {whose} {how}"] += 1
         if how != "cut":
-            self.line.hold()
+            line.hold()
             time.sleep(seconds)
         if how != "held":
-            self.line.cut()
-        self.line.release()
+            line.cut()
+        line.release()
 
     # Kills.
 
