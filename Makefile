@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down reset status test torture kills browser lint bench lock clean
+.PHONY: help install demo up down reset status test torture kills soak browser lint bench lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,13 @@ ROUND ?= 5
 
 kills: install ## Kill -9 KILLS processes of a stack at work, at random, and demand that it comes to rest and is right
 	@$(BIN)/python tests/reliability/kills.py --kills $(KILLS) --round $(ROUND) --seed $(SEED)
+
+MINUTES ?= 60
+WRITERS ?= 10
+
+soak: install ## Let WRITERS write for MINUTES: nothing may fail or grow without end, and all must be right
+	@PYTHONPATH=tests/reliability:tests/convergence:tests:. $(BIN)/python tests/reliability/soak.py \
+		--minutes $(MINUTES) --writers $(WRITERS) --seed $(SEED)
 
 browser: ## Install Debian's chromium for the browser test, which is skipped without it (needs root)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }

@@ -28,11 +28,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """The stack's environment variables, set in os.environ while the session lasts."""
+    """The stack's environment variables, set in os.environ while the session lasts.
+
+    With SHOPSTREAM_TEST_POSTGRES_DSN the shop is in another Postgres than the stack's.
+    """
     from shopstream_assets.embedded import stack
 
     before = dict(os.environ)
-    with stack.running(tmp_path_factory.mktemp("stack")) as variables:
+    with stack.running(tmp_path_factory.mktemp("stack")) as ours:
+        variables = {**ours}
+        if other := os.environ.get("SHOPSTREAM_TEST_POSTGRES_DSN"):
+            variables["SHOPSTREAM_POSTGRES_DSN"] = other
         os.environ.update(variables)
         yield variables
         os.environ.clear()

@@ -59,8 +59,9 @@ class Deaths:
 class Processes:
     """Named processes, each in a session of its own.
 
-    `kept` names those whose children go on when they die alone, `hollow` those that are worth nothing without a child.
-    `record` is a file by which a later command finds them should this one be killed.
+    `kept` names those whose children go on when they die alone, `hollow` those that are worth nothing without a child,
+    each with a word of that child's command line. `record` is a file by which a later command finds them should this
+    one be killed.
     """
 
     commands: Mapping[str, Sequence[str]]
@@ -68,7 +69,7 @@ class Processes:
     folder: Path
     record: Path
     kept: frozenset[str] = frozenset()
-    hollow: frozenset[str] = frozenset()
+    hollow: Mapping[str, str] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     orphans: list[psutil.Process] = field(default_factory=list)
     children: dict[str, list[psutil.Process]] = field(default_factory=dict)
@@ -98,14 +99,21 @@ class Processes:
     def ended(self) -> dict[str, str]:
         """Those that have ended, and how."""
         codes = {name: process.poll() for name, process in self.running.items()}
-        found = {name: told(code) for name, code in codes.items() if code is not None}
-        for name in self.hollow - found.keys():
-            if name in self.running and self._lost_its_children(name):
-                found[name] = "as good as (the process that it had started is gone)"
-        return found
+        return {name: told(code) for name, code in codes.items() if code is not None}
+
+    def emptied(self) -> dict[str, str]:
+        """The hollow ones that run, and whose child has ended."""
+        return {
+            name: "as good as (the process that it had started is gone)"
+            for name in self.hollow
+            if name in self.running and self.running[name].poll() is None and self._lost_its_children(name)
+        }
 
     def _lost_its_children(self, name: str) -> bool:
-        """Whether one that had children has none any more. They are looked for, which costs, when those known die."""
+        """Whether one that had children has none any more. They are looked for, which costs, when those known die.
+
+        Not any child: what asks the machine something lives for a moment.
+        """
         import psutil
 
         before = self.children.get(name, [])
@@ -113,7 +121,9 @@ class Processes:
             return False
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(self.running[name].pid).children()
-            self.children[name] = [child for child in children if _lives(child)]
+            self.children[name] = [
+                child for child in children if _lives(child) and self.hollow[name] in child.cmdline()
+            ]
         return bool(before) and not self.children[name]
 
     def stop(self) -> None:

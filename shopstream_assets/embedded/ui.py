@@ -128,7 +128,7 @@ def serve(
         # Runs are its children.
         kept=frozenset({DAEMON}),
         # A code server is a door, and behind it the process that holds the code: Dagster does not start that one again.
-        hollow=frozenset(started) - {DAEMON, WEBSERVER, DASHBOARDS},
+        hollow=dict.fromkeys(started.keys() - {DAEMON, WEBSERVER, DASHBOARDS}, "grpc"),
     )
     deaths = Deaths(say)
     try:
@@ -141,8 +141,8 @@ def serve(
                     continue
                 processes.start(name)
                 if name not in (DAEMON, WEBSERVER):
-                    _wait_for(_listens(processes.commands[name]), name, processes)
-            _wait_for(lambda: _page_answers(port), WEBSERVER, processes)
+                    _wait_for(_listens(processes.commands[name]), name, processes, deaths)
+            _wait_for(lambda: _page_answers(port), WEBSERVER, processes, deaths)
             say(f"Dagster is at http://127.0.0.1:{port} - Ctrl-C stops it.")
             if awaited := processes.commands.get(DASHBOARDS):
                 processes.start(DASHBOARDS)
@@ -151,7 +151,7 @@ def serve(
                 if awaited and _listens(awaited)():
                     say(f"The dashboards are at http://127.0.0.1:{awaited[-1]}")
                     awaited = None
-                for name, how in processes.ended().items():
+                for name, how in (processes.ended() | processes.emptied()).items():
                     deaths.count(name, how, ADVICE)
                     processes.start(name)
                 time.sleep(LOOK_SECONDS)
@@ -161,12 +161,18 @@ def serve(
         processes.stop()
 
 
-def _wait_for(ready: Callable[[], bool], name: str, processes: Processes) -> None:
-    """Wait until a process serves; raises StackError when any ends first, or none of it comes in time."""
+def _wait_for(ready: Callable[[], bool], name: str, processes: Processes, deaths: Deaths) -> None:
+    """Wait until a process serves; raises StackError when any ends first, or none of it comes in time.
+
+    A code server whose code has ended is started again: it is as likely to have been killed as to be wrong.
+    """
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         for ended, how in processes.ended().items():
             raise StackError(f"Starting {ended} of Dagster: it ended by itself {how}. {ADVICE}")
+        for emptied, how in processes.emptied().items():
+            deaths.count(emptied, how, ADVICE)
+            processes.start(emptied)
         if time.monotonic() > deadline:
             raise StackError(
                 f"Starting {name} of Dagster: no answer after {START_SECONDS} s. Its lines above say how far it came; "

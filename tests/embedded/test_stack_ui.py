@@ -26,7 +26,9 @@ from shopstream_assets.embedded.supervision import RESTARTS, Deaths
 STAND_IN = """
 import http.server, json, os, pathlib, subprocess, sys
 name, port = sys.argv[1:3]
-child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+# One that lives for a moment, as what asks the machine something, is not what a code server is worth nothing without.
+subprocess.run([sys.executable, "-c", "import time; time.sleep(0.3)"])
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", "api", "grpc"])
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)

@@ -211,24 +211,7 @@ class Siege:
 
     def _change(self, chance: random.Random) -> None:
         """One commit."""
-        table = chance.choice(BUSY)
-        key, variant = chance.randint(1, KEYS[table] + 2), chance.randrange(8)
-        dated = f"-{chance.randrange(DAYS)} {chance.choice(TIMES)}"
-        at = chance.choice((dated, dated, dated, "-0 00:00", chance.choice(SPECIAL_MOMENTS)))
-        name, args = chance.choice(
-            (
-                ("put", (key, at, variant)),
-                ("put", (key, at, variant)),
-                ("put", (key, dated, variant)),
-                ("edit_quietly", (key, variant)),
-                ("move_cursor", (key, at)),
-                ("delete", (key,)),
-                ("change_key", (key, chance.randint(1, 14), chance.choice((None, dated)))),
-                ("break_rule", (key, dated)),
-                ("mend", (key, dated)),
-                ("truncate_and_reload", (chance.choice(("the same rows", "new content", "every other row")),)),
-            )
-        )
+        name, table, args = drawn_change(chance)
         try:
             getattr(self.shop, name)(table, *args)
             self._note(f"{name} {table} {args}")
@@ -517,6 +500,29 @@ class Siege:
                 "where table_schema in ('RAW', 'STAGING', 'CORE', 'MARTS')"
             )
             return {(str(schema), str(name)) for schema, name in cursor.fetchall()}
+
+
+def drawn_change(chance: random.Random) -> tuple[str, str, tuple[Any, ...]]:
+    """Something that a writer does in one commit: the method of SmallShop, its table, and the rest."""
+    table = chance.choice(BUSY)
+    key, variant = chance.randint(1, KEYS[table] + 2), chance.randrange(8)
+    dated = f"-{chance.randrange(DAYS)} {chance.choice(TIMES)}"
+    at = chance.choice((dated, dated, dated, "-0 00:00", chance.choice(SPECIAL_MOMENTS)))
+    name, args = chance.choice(
+        (
+            ("put", (key, at, variant)),
+            ("put", (key, at, variant)),
+            ("put", (key, dated, variant)),
+            ("edit_quietly", (key, variant)),
+            ("move_cursor", (key, at)),
+            ("delete", (key,)),
+            ("change_key", (key, chance.randint(1, 14), chance.choice((None, dated)))),
+            ("break_rule", (key, dated)),
+            ("mend", (key, dated)),
+            ("truncate_and_reload", (chance.choice(("the same rows", "new content", "every other row")),)),
+        )
+    )
+    return name, table, args
 
 
 def _earlier(timestamp: str) -> str:

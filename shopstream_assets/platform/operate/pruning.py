@@ -4,6 +4,7 @@ import datetime as dt
 
 import dagster as dg
 from dagster._core.storage.event_log import SqlEventLogStorage
+from pydantic import Field
 
 DETAILS_KEPT = dt.timedelta(days=30)
 
@@ -11,13 +12,19 @@ DETAILS_KEPT = dt.timedelta(days=30)
 ASSET_EVENTS = ("ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_CHECK_EVALUATION", "FRESHNESS_STATE_CHANGE")
 
 
+class Pruning(dg.Config):
+    """How much is kept: `days_kept` of details, from now back."""
+
+    days_kept: int = Field(default=DETAILS_KEPT.days, ge=0, description="Days of which every detail stays.")
+
+
 @dg.op(description="Delete what old runs logged, except the history of assets and checks.")
-def prune(context: dg.OpExecutionContext) -> None:
-    """Delete step and engine events older than DETAILS_KEPT; materializations and check results stay."""
+def prune(context: dg.OpExecutionContext, config: Pruning) -> None:
+    """Delete step and engine events older than `days_kept`; materializations and check results stay."""
     import sqlalchemy as db
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as events
 
-    before = dt.datetime.now(dt.UTC).replace(tzinfo=None) - DETAILS_KEPT
+    before = dt.datetime.now(dt.UTC).replace(tzinfo=None) - dt.timedelta(days=config.days_kept)
     kept = db.and_(events.c.dagster_event_type.is_not(None), events.c.dagster_event_type.in_(ASSET_EVENTS))
     storage = context.instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
