@@ -66,8 +66,9 @@ soak: install ## Let WRITERS write for MINUTES: nothing may fail or grow without
 	@PYTHONPATH=tests/reliability:tests/convergence:tests:. $(BIN)/python tests/reliability/soak.py \
 		--minutes $(MINUTES) --writers $(WRITERS) --seed $(SEED)
 
-browser: ## Install Debian's chromium for the browser test, which is skipped without it (needs root)
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+browser: ## Install Debian's chromium and libfaketime for tests that are skipped without them (needs root)
+	@{ command -v chromium && ls /usr/lib/*/faketime/libfaketime.so.1; } >/dev/null 2>&1 || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium libfaketime; }
 
 lint: install ## Check style, types, SQL, and that generated files are what the domains give
 	@$(BIN)/ruff check .

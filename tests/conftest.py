@@ -24,6 +24,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes: `make test LONG=1` runs it"))
+    if dsn := os.environ.get("SHOPSTREAM_TEST_POSTGRES_DSN"):
+        with psycopg.connect(dsn) as connection:
+            version = connection.info.server_version // 10_000
+        for item in items:
+            needed = item.get_closest_marker("postgres")
+            if needed and needed.args[0] > version:
+                item.add_marker(pytest.mark.skip(reason=f"is about what Postgres {version} does not have"))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from typing import Any, Literal, LiteralString, cast
 import dagster as dg
 import psycopg
 import pytest
+from dagster_process import wait_for
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.declare.domain import Domain
@@ -92,7 +93,7 @@ class Spoiled:
         with psycopg.connect(self.services.source.dsn, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(cast(LiteralString, statement.replace("{t}", self.relation)))
-            connection.execute("select pg_stat_force_next_flush()")
+            count_now(connection)
         return self
 
     def insert(self, **values: object) -> Spoiled:
@@ -183,6 +184,20 @@ def told(result: dg.ExecuteInProcessResult) -> str:
 def retried(result: dg.ExecuteInProcessResult) -> bool:
     """Whether Dagster tried the step again."""
     return any(event.is_step_up_for_retry for event in result.all_events)
+
+
+def count_now(connection: psycopg.Connection) -> None:
+    """Have the server's counters hold all that the session has done. Before Postgres 15 that ends the session."""
+    if connection.info.server_version >= 150_000:
+        connection.execute("select pg_stat_force_next_flush()")
+        return
+    where, password = connection.info.dsn, connection.info.password
+    connection.close()
+    with psycopg.connect(where, password=password, autocommit=True) as other:
+        ended = other.execute("select clock_timestamp()").fetchone()
+        # The collector writes down what it was told, at the latest when it is asked the next time but one.
+        newer = "select pg_stat_get_snapshot_timestamp() > %s"
+        wait_for(lambda: (other.execute(newer, ended).fetchone() or [False])[0], "the server's counters", 10)
 
 
 class Proxy:

@@ -177,6 +177,7 @@ def test_a_text_longer_than_snowflake_takes_goes_to_quarantine(lines: Spoiled) -
     assert len(line["row"]["note"]) == 2**24 + 1
 
 
+@pytest.mark.postgres(15)
 def test_texts_of_a_database_in_another_encoding_arrive_as_unicode(services: Services) -> None:
     name = services.source.schema_name
     lines = Spoiled(services, LINES)
@@ -197,6 +198,7 @@ def test_texts_of_a_database_in_another_encoding_arrive_as_unicode(services: Ser
         lines.run(f'drop database "{name}" with (force)')
 
 
+@pytest.mark.postgres(15)
 def test_a_text_that_is_no_utf8_goes_to_quarantine_and_the_others_travel(services: Services) -> None:
     name = services.source.schema_name
     lines = Spoiled(services, LINES)

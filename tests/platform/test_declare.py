@@ -28,6 +28,9 @@ from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.declare.tables import BIGINT, MONEY, TEXT, Column, SourceTable, quoted
 from shopstream_assets.platform.staging.integrity import orphans
 
+# One of the tables has a numeric of negative scale.
+pytestmark = pytest.mark.postgres(15)
+
 ROOT = Path(__file__).parents[2]
 BERLIN = "Europe/Berlin"
 DAYS = Window(dt.date(2026, 2, 28), dt.date(2026, 3, 4), from_start=True)

@@ -351,6 +351,7 @@ def test_a_view_travels_by_the_key_that_is_declared_of_it(services: Services, ma
     check(spoiled, {(2,): "C"})
 
 
+@pytest.mark.postgres(18)
 def test_a_column_generated_on_reading_travels(services: Services) -> None:
     spoiled = Spoiled(services, table("virtual", NOTE))
     spoiled.run(

@@ -329,6 +329,7 @@ def test_a_moment_that_python_does_not_know_stops_nothing(services: Services, mo
         assert found["products"] is None
 
 
+@pytest.mark.postgres(15)
 def test_the_newest_change_is_looked_up_in_the_index(services: Services) -> None:
     """The plan of the very statement: it is taken from the server's statistics of the scans that were made."""
     with shop(services, orders=None, products=None) as connection:

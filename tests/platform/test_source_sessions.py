@@ -82,6 +82,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.postgres(17)
 def test_settings_of_the_role_change_neither_values_nor_waiting(
     lines: Spoiled, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +115,7 @@ def test_settings_of_the_role_change_neither_values_nor_waiting(
     assert (line["row"]["at"], line["row"]["f"]) == ("2026-03-04T05:06:07", 0.12345678901234568)
 
 
+@pytest.mark.postgres(17)
 def test_the_kept_connection_pins_the_same_and_waits_for_less(
     lines: Spoiled, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
