@@ -121,9 +121,7 @@ class Processes:
             return False
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(self.running[name].pid).children()
-            self.children[name] = [
-                child for child in children if _lives(child) and self.hollow[name] in child.cmdline()
-            ]
+            self.children[name] = [child for child in children if _lives(child) and self.hollow[name] in _words(child)]
         return bool(before) and not self.children[name]
 
     def stop(self) -> None:
@@ -215,6 +213,15 @@ def _kill(process: psutil.Process) -> None:
 def told(code: int) -> str:
     """An exit code in words."""
     return f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """Its command line; nothing of one that may not be asked, or has just ended."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.declare.environment import domain_settings, variable_of
+from shopstream_assets.platform.declare.environment import SettingsError, domain_settings, variable_of
 from shopstream_assets.platform.declare.partitions import daily
 from shopstream_assets.platform.declare.settings import DomainSettings
 from shopstream_assets.platform.lake.asset import lake_asset
@@ -52,9 +52,15 @@ def domain_definitions(
     core and marts is a dbt source of the marts that read it. `source` is where the tables are, where that is not the
     Postgres that the environment names.
 
-    Raises SettingsError when the environment does not say where the domain starts and what its source is.
+    Raises SettingsError when the environment does not say where the domain starts and what its source is, or has a
+    source that is not Postgres simulated.
     """
     settings = domain_settings(domain)
+    if source is not None and settings.source_mode == "simulated":
+        raise SettingsError(
+            f"{domain.variable('SOURCE_MODE')}: found 'simulated', and the source of {domain.name} is not Postgres, "
+            "the only one that is played. Set it to live."
+        )
     partitions = daily(settings.start_date)
     sources: list[dg.AssetsDefinition | dg.AssetSpec] = [
         postgres_asset(domain, table, settings, partitions)

@@ -1,7 +1,7 @@
 """A source that is no Postgres: the tables of a SQLite file, for all that the port asks.
 
 Times are kept as text in ISO 8601, UTC. SQLite counts the transactions that wrote a file in its header, which is the
-log position here.
+log position here; whoever makes a file gives it a number (application_id), by which it is told from another.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class SqliteReader:
             lsn=written,
             durable=written,
             ended=0,
-            identity=SourceIdentity(system=self.path.name, timeline=None, database=0),
+            identity=SourceIdentity(system=str(self._header("application_id")), timeline=None, database=0),
             taken_at=dt.datetime.now(dt.UTC),
             is_replica=False,
         )
@@ -93,17 +93,20 @@ class SqliteReader:
         missing = [column.name for column in table.columns if column.name not in there]
         if missing:
             raise SchemaMismatch(f"{table.name} has no column {', '.join(missing)}.", "add it.")
-        return SqliteReading(table, table.columns, Drift(), digest="as declared", reader=self)
+        # A column's rules are told by its declaration.
+        digest = hashlib.sha256(repr(table.columns).encode()).hexdigest()[:16]
+        return SqliteReading(table, table.columns, Drift(), digest, reader=self)
 
     def fingerprints(self, table: SourceTable, window: Window) -> dict[dt.date, Fingerprint]:
         rows: defaultdict[dt.date, list[Row]] = defaultdict(list)
         for row in self.rows(table, window):
             rows[day_of(table, row, window)].append(row)
         assert table.cursor
+        now = dt.datetime.now(dt.UTC)
         return {
             day: Fingerprint(
                 rows=len(found),
-                newest=max(moment(row[table.cursor]) for row in found),
+                newest=max((at for row in found if (at := moment(row[table.cursor])) <= now), default=None),
                 hash=sum(int.from_bytes(hashlib.sha256(repr(row).encode()).digest()[:8]) for row in found) % 2**64,
             )
             for day, found in rows.items()
@@ -127,12 +130,16 @@ class SqliteReader:
     def unpartitioned(self, table: SourceTable, start: dt.date) -> Mapping[str, int]:
         assert table.cursor
         early = [row for row in self.rows(table) if moment(row[table.cursor]).date() < start]
-        return {f"{table.cursor} is before {start}": len(early)} if early else {}
+        return {f"{table.cursor} is before {start}": min(len(early), COUNTED + 1)} if early else {}
 
     def rows(self, table: SourceTable, window: Window | None = None) -> list[Row]:
         names = ", ".join(f'"{column.name}"' for column in table.columns)
         found = self.connection.execute(f'select {names} from "{table.name}" order by {table.cursor}').fetchall()
         return [row for row in found if window is None or within(table, row, window)]
+
+    def _header(self, name: str) -> int:
+        (found,) = self.connection.execute(f"pragma {name}").fetchone().values()
+        return int(found)
 
     def _written(self) -> int:
         with self.path.open("rb") as file:
@@ -153,7 +160,12 @@ class SqliteReading(Reading):
     def rejected(self, window: Window) -> Iterator[tuple[dt.date, str, str]]:
         for row in self.reader.rows(self.table, window):
             if reasons := self._reasons(row):
-                yield day_of(self.table, row, window), reasons, json.dumps(row)
+                masked = {
+                    column.name: f"***({len(str(row[column.name]))})"
+                    for column in self.columns
+                    if column.pii and row[column.name] is not None
+                }
+                yield day_of(self.table, row, window), reasons, json.dumps({**row, **masked})
 
     def looked_up(self, keys: pa.Table, start: dt.date) -> tuple[pa.Table, pa.Table]:
         wanted = {tuple(row.values()) for row in keys.to_pylist()}

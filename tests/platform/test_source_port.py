@@ -13,10 +13,13 @@ from bad_input import Spoiled
 from sqlite_source import SqliteSource
 
 from shopstream_assets.cli.summary import Services
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.platform.declare.domain import Domain, asset_key
+from shopstream_assets.platform.declare.environment import SettingsError
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, daily
 from shopstream_assets.platform.declare.settings import DomainSettings
 from shopstream_assets.platform.declare.tables import BIGINT, INTEGER, TEXT, TIMESTAMP, Column, SourceTable
+from shopstream_assets.platform.definitions import domain_definitions, resources
 from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.extraction import extract_to_lake
 from shopstream_assets.platform.lake.head import SourceChanged
@@ -39,7 +42,7 @@ PARCELS = SourceTable(
     columns=(
         Column("id", BIGINT, "Key."),
         Column("grams", INTEGER, "Weight.", nullable=True, minimum=1),
-        Column("note", TEXT, "Note.", nullable=True),
+        Column("note", TEXT, "Note.", nullable=True, pii=True),
         Column("updated_at", TIMESTAMP, "Cursor."),
     ),
     max_loss=1.0,
@@ -64,6 +67,12 @@ class Carrier:
         with closing(sqlite3.connect(self.source.path)) as connection, connection:
             for statement in statements:
                 connection.execute(statement)
+
+    def make(self, number: int) -> None:
+        self.run(
+            f"pragma application_id = {number}",
+            "create table parcels (id integer primary key, grams integer, note text, updated_at text not null)",
+        )
 
     def put(self, key: int, back: int, grams: int = 100, note: str = "") -> None:
         at = dt.datetime.combine(NOW.date() - ONE_DAY * back, dt.time(), dt.UTC)
@@ -103,7 +112,7 @@ class Carrier:
 @pytest.fixture
 def carrier(services: Services, tmp_path: Path) -> Carrier:
     carrier = Carrier(services, SqliteSource(path=str(tmp_path / "carrier.db")))
-    carrier.run("create table parcels (id integer primary key, grams integer, note text, updated_at text not null)")
+    carrier.make(1)
     for key in range(8):
         carrier.put(key, back=key)
     return carrier
@@ -126,9 +135,11 @@ def test_rows_that_change_move_and_leave_arrive_in_staging(carrier: Carrier) -> 
 
 
 def test_rows_that_break_a_rule_wait_in_quarantine(carrier: Carrier) -> None:
-    carrier.put(2, back=2, grams=0)
+    carrier.put(2, back=2, grams=0, note="for Ann Lee")
     manifest = carrier.refresh()[NOW.date() - ONE_DAY * 2]
     assert (manifest.rows, manifest.quarantined_rows) == (0, 1)
+    [held_back] = Spoiled(carrier.services, PARCELS).quarantined(manifest)
+    assert held_back["row"] | {"updated_at": ""} == {"id": 2, "grams": 0, "note": "***(11)", "updated_at": ""}
     carrier.put(2, back=2, grams=7)
     carrier.refresh()
     assert carrier.staged() == carrier.in_file()
@@ -145,10 +156,11 @@ def test_the_whole_table_is_reconciled_key_by_key(carrier: Carrier) -> None:
 
 def test_another_file_in_its_place_stops_the_extraction(carrier: Carrier, tmp_path: Path) -> None:
     carrier.refresh()
-    other = tmp_path / "other.db"
-    Path(carrier.source.path).rename(other)
+    Path(carrier.source.path).rename(tmp_path / "before.db")
+    carrier.make(7)
+    carrier.put(1, back=1)
     with pytest.raises(SourceChanged):
-        extract_to_lake(SqliteSource(path=str(other)), carrier.services.store, PARCELS, carrier.everything, FIRST)
+        carrier.refresh()
 
 
 def test_dagster_takes_it_for_the_source_of_assets_and_checks(carrier: Carrier) -> None:
@@ -186,6 +198,16 @@ def test_dagster_takes_it_for_the_source_of_assets_and_checks(carrier: Carrier) 
     found = source_freshness(carrier.source, [PARCELS, GONE])
     assert found["parcels"].stale_told is None
     assert "no such table" in (found["returns"].stale_told or "")
+
+
+def test_a_domain_takes_it_for_its_source_unless_it_is_to_be_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SqliteSource(path="carrier.db")
+    monkeypatch.setenv("SHOPSTREAM_START_DATE", str(FIRST))
+    monkeypatch.setenv("SHOPSTREAM_SOURCE_MODE", "live")
+    assert domain_definitions(SHOPSTREAM, source=source).resources == {**resources(SHOPSTREAM), "source": source}
+    monkeypatch.setenv("SHOPSTREAM_SOURCE_MODE", "simulated")
+    with pytest.raises(SettingsError, match="the source of shopstream is not Postgres"):
+        domain_definitions(SHOPSTREAM, source=source)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -4,7 +4,8 @@ Starts `shopstream stack up --ui` in a temporary folder, over a small shop that 
 inserts, updates, deletes, cursors and keys that move, reloads, rows that break a rule. Every minute it takes down what
 each kind of process holds: memory, open files, connections to Postgres; and how large Dagster's storage is. When the
 writers stop, every layer must equal the source after two refreshes, and no run may have failed. Then the event log is
-pruned of all details. Ends with status 1 where something is wrong.
+pruned of all details. Ends with status 1 where something
+is wrong; what lies on disk is printed, and grows with what is written.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ FORBIDDEN = (psycopg.errors.DeadlockDetected, psycopg.errors.IntegrityError, psy
 
 @dataclass
 class Sample:
-    """What was held at a moment: megabytes and open files by kind of process, connections, megabytes on disk."""
+    """What was held at a moment: megabytes and open files by kind of process, connections, megabytes on disk.
+
+    `memory` is what no other process has too.
+    """
 
     minute: float
     memory: Mapping[str, float]
@@ -63,6 +67,7 @@ class Writers:
     pause: float
     done: Counter[str] = field(default_factory=Counter)
     last_commit: float = 0
+    failed: list[str] = field(default_factory=list)
     _end: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -90,6 +95,9 @@ class Writers:
                     self.last_commit = time.time()
                 except FORBIDDEN:
                     self.done["commits that another writer forbade"] += 1
+        except Exception as error:
+            self.failed.append(f"writer {number} ended: {type(error).__name__}: {error}")
+            raise
         finally:
             shop.close()
 
@@ -101,8 +109,8 @@ def sample(siege: Siege, begun: float) -> Sample:
     for role, processes in siege.installation.processes().items():
         for each in processes:
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                # What forks share is counted once.
-                memory[role] += each.memory_full_info().pss
+                # What is its own: forks share their code, and the processes of Postgres its buffers.
+                memory[role] += each.memory_full_info().uss
                 files[role] += each.num_fds()
     with psycopg.connect(siege.shop.dsn, autocommit=True) as connection:
         connections, dagster = connection.execute(
@@ -190,9 +198,13 @@ def report(samples: list[Sample]) -> list[str]:
     return wrong
 
 
-def prune(siege: Siege) -> str:
-    """Delete every detail of runs, as the job does on Sundays with those older than 30 days; says what that brought."""
-    config = '{"ops": {"prune": {"config": {"days_kept": 0}}}}'
+def prune(siege: Siege) -> list[str]:
+    """Delete every detail of runs, as the job does on Sundays with those older than 30 days; prints what that brought.
+
+    Returns what is wrong with it.
+    """
+    config = siege.installation.folder / "prune.yaml"
+    config.write_text("ops: {prune: {config: {days_kept: 0}}}")
     module = "shopstream_assets.domains.shopstream.definitions"
     with psycopg.connect(f"{siege.shop.dsn.rpartition('/')[0]}/dagster", autocommit=True) as connection:
 
@@ -205,11 +217,12 @@ def prune(siege: Siege) -> str:
 
         rows, size = held()
         told = siege.installation.type_dagster(
-            "job", "execute", "-m", module, "-j", "prune_event_log", "--config-json", config
+            "job", "execute", "-m", module, "-j", "prune_event_log", "--config", str(config)
         )
         assert told.returncode == 0, told.stderr[-2000:]
         rows_left, size_left = held()
-    return f"event log: {rows:,} events, {size:.1f} MB; pruned of all details {rows_left:,}, {size_left:.1f} MB"
+    print(f"event log: {rows:,} events, {size:.1f} MB; pruned of all details {rows_left:,}, {size_left:.1f} MB")
+    return [] if rows_left < rows / 2 else [f"pruning left {rows_left} of {rows} events"]
 
 
 def main() -> None:
@@ -230,8 +243,7 @@ def main() -> None:
         print(f"{given.writers} writers for {given.minutes:g} minutes, seed {given.seed}", flush=True)
         wrong, samples = soak(siege, given.minutes, writers)
         print(dict(writers.done))
-        wrong += report(samples)
-        print(prune(siege))
+        wrong += writers.failed + report(samples) + prune(siege)
     print("\n".join(wrong) or "nothing is wrong")
     sys.exit(bool(wrong))
 

@@ -151,4 +151,4 @@ def _refused(table: SourceTable, head: Head, snapshot: Snapshot, changed: str) -
 
 
 def _is_good(accepted_at: dt.datetime | None, now: dt.datetime) -> bool:
-    return accepted_at is not None and now - accepted_at <= ACCEPTED_FOR
+    return accepted_at is not None and abs(now - accepted_at) <= ACCEPTED_FOR

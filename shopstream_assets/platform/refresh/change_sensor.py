@@ -125,6 +125,9 @@ def look_for_changes(
     """
     audit = has_passed(AUDIT_EVERY, cursor.audited_at, now)
     look_back = audit or has_passed(LOOKBACK_EVERY, cursor.looked_back_at, now)
+    if cursor.looked_back_at and cursor.looked_back_at > now:
+        # By a clock that has been set back since: a rest might last for days.
+        cursor.rest_until = {}
     first = max(everything.first, everything.end - ONE_DAY * (LOOKBACK_DAYS if look_back else RECENT_DAYS))
     window = everything.part(first, everything.end)
     first_day = everything.part(everything.first, everything.first + ONE_DAY)
@@ -135,8 +138,7 @@ def look_for_changes(
             if audit:
                 memory.settled = {}
             look = f"{table.name} {'looked back' if look_back else 'recent'}"
-            # No longer than until the next audit, which looks at every table: more is of a clock that was set back.
-            if not audit and now < cursor.rest_until.get(look, now) <= now + AUDIT_EVERY:
+            if not audit and now < cursor.rest_until.get(look, now):
                 continue
             with found.faults_of(reader, table):
                 # A new day is news of its own: the one before is over.
@@ -174,9 +176,11 @@ def look_for_changes(
                 cursor.rest_until.pop(look, None)
                 rest = dt.timedelta(seconds=DUTY * (time.monotonic() - begun))
                 if rest.total_seconds() > INTERVAL_SECONDS:
-                    cursor.rest_until[look] = now + min(rest, AUDIT_EVERY)
-            memory.forget_before(
-                everything.end - ONE_DAY * LOOKBACK_DAYS, but_asked=None if table.cursor else everything.first
+                    cursor.rest_until[look] = now + rest
+            memory.forget_outside(
+                everything.end - ONE_DAY * LOOKBACK_DAYS,
+                everything.end,
+                but_asked=None if table.cursor else everything.first,
             )
     if audit:
         cursor.audited_at = now

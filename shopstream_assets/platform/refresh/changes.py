@@ -85,10 +85,10 @@ class TableMemory(BaseModel):
                 self.missing[day] = asked
         return due
 
-    def forget_before(self, day: dt.date, *, but_asked: dt.date | None = None) -> None:
-        """Drop days that no tick looks at any more; what was asked for on the day `but_asked` is kept."""
-        self.settled = {key: digest for key, digest in self.settled.items() if key >= day}
-        self.asked = {key: asked for key, asked in self.asked.items() if key >= day or key == but_asked}
+    def forget_outside(self, first: dt.date, end: dt.date, *, but_asked: dt.date | None = None) -> None:
+        """Drop days that no tick looks at any more, or not yet; what was asked for on the day `but_asked` is kept."""
+        self.settled = {key: digest for key, digest in self.settled.items() if first <= key < end}
+        self.asked = {key: asked for key, asked in self.asked.items() if first <= key < end or key == but_asked}
 
 
 @dataclass

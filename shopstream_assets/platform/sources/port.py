@@ -50,7 +50,9 @@ class SourceReader(Protocol):
         """Where the snapshot stands in the order of all; asked before anything else."""
 
     def about(self, table: SourceTable, seconds: int | None = None) -> AbstractContextManager[None]:
-        """Questions about one table: what is wrong with it alone raises TableFault, and others can still be asked.
+        """Questions about one table: what the source refuses for it alone raises TableFault, and others can be asked.
+
+        What breaks off in the middle of its rows is a ServiceError, as everywhere.
 
         With `seconds`, each is answered within that time, or the table is at fault; that is for a snapshot, which gives
         way to a new one after a fault.

@@ -84,6 +84,7 @@ class WarehouseResource(dg.ConfigurableResource):
             "database": self.database,
             "warehouse": warehouse,
             **waits(),
+            "network_timeout": STATEMENT_TIMEOUT,
             # The connector would ask the metadata hosts of every cloud where it runs; off a cloud that takes seconds.
             "platform_detection_timeout_seconds": 0.0,
             "session_parameters": {
@@ -169,7 +170,6 @@ def waits() -> dict[str, Any]:
     """Keyword arguments for `snowflake.connector.connect`: how long a session waits for an account that is silent."""
     return {
         "login_timeout": LOGIN_TIMEOUT,
-        "network_timeout": STATEMENT_TIMEOUT,
         "socket_timeout": READ_TIMEOUT,
         "backoff_policy": _pauses,
     }

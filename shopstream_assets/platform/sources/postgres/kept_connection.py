@@ -7,14 +7,13 @@ and waits for less: a look comes again by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from shopstream_assets.platform.sources.postgres.errors import service_error
 from shopstream_assets.platform.sources.postgres.session import LOOKING, connect
-from shopstream_assets.platform.sources.postgres.snapshot import begin_snapshot
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -24,11 +23,10 @@ _lock = Lock()
 
 
 @contextmanager
-def kept_connection(dsn: str, schema: str, names: Sequence[str] = ()) -> Iterator[Connection]:
+def kept_connection(dsn: str) -> Iterator[Connection]:
     """The process's connection to the database; kept for the next look unless the block fails.
 
-    With the `names` of tables the block is one snapshot of them, see `begin_snapshot`; without, each statement sees its
-    own moment, and a table that is being rewritten may look empty in it.
+    Each statement sees its own moment, and a table that is being rewritten may look empty in it.
 
     Raises ServiceError when the database refuses, does not answer or cuts the connection.
     """
@@ -40,12 +38,7 @@ def kept_connection(dsn: str, schema: str, names: Sequence[str] = ()) -> Iterato
     try:
         if connection is None or not _answers(connection):
             connection = connect(dsn, LOOKING, autocommit=True, default_transaction_read_only="on")
-        if names:
-            begin_snapshot(connection, schema, names)
         yield connection
-        if names:
-            with connection.cursor() as cursor:
-                cursor.execute("commit")
     except BaseException as error:
         if connection is not None:
             connection.close()

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
 
 # A row's clock may be ahead of Postgres's by as much before its row counts as one from the future.
-SKEW = dt.timedelta(minutes=5)
+SKEW = "interval '5 minutes'"
 # Seconds to wait for a lock, as of a table that is being rewritten.
 LOCK_SECONDS = 10
 NO_SUCH_TABLE, TOO_SLOW, LOCKED = "42P01", "57014", "55P03"
+# A syntax error or missing right or relation, a value, a lock or a statement that took too long.
+ITS_OWN = ("42", "22", "55", TOO_SLOW)
+OF_THE_SERVER = ("08", "53", "57P")
 
 
 @dataclass
@@ -53,8 +56,10 @@ class TableQuestions:
         try:
             yield
         except adbc.Error as error:
-            # Classes 08, 53 and 57P: the server, not the table.
-            if not error.sqlstate or error.sqlstate[:2] in ("08", "53") or error.sqlstate.startswith("57P"):
+            state = error.sqlstate or ""
+            # A snapshot that gives way goes on after anything but an end of the server's, or of the session.
+            is_its_own = bool(state) and not state.startswith(OF_THE_SERVER) if seconds else state.startswith(ITS_OWN)
+            if not is_its_own:
                 raise
             if seconds:
                 # Not to a savepoint: the driver refuses every statement in a transaction that has failed.
@@ -115,7 +120,7 @@ class TableQuestions:
         """
         assert table.cursor
         name = quoted(table.cursor)
-        now = f"now() + interval '{SKEW.total_seconds():.0f} s'"
+        now = f"now() + {SKEW}"
         past = compared(table, "<=", now), f"{name} > '-infinity'"
         future = f"{compared(table, '>', now)} and {name} < 'infinity'"
         with self.connection.cursor() as cursor:

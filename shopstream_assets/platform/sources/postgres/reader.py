@@ -9,13 +9,11 @@ from shopstream_assets.platform.declare.partitions import Window
 from shopstream_assets.platform.declare.tables import SourceTable, quoted
 from shopstream_assets.platform.sources.postgres.cursor import compared, cursor_moment, day_of, newest, within
 from shopstream_assets.platform.sources.postgres.plan import catalogue, plan
-from shopstream_assets.platform.sources.postgres.questions import TableQuestions
+from shopstream_assets.platform.sources.postgres.questions import SKEW, TableQuestions
 from shopstream_assets.platform.sources.postgres.reading import PostgresReading
 from shopstream_assets.platform.sources.reading import Fingerprint
 from shopstream_assets.platform.sources.snapshot import Snapshot, SourceIdentity
 
-# A row may be dated a little ahead of the server's clock by another machine's.
-CLOCKS_DIFFER = "5 minutes"
 # Characters of a probe.
 PROBE = 8
 
@@ -73,11 +71,7 @@ class PostgresReader(TableQuestions):
         The server's counters of its rows, where its rows lie, and its newest cursor; of a replica, which counts
         nothing, how far it has replayed the log. What the counters have not been told yet, they are within seconds.
         """
-        so_far = (
-            newest(table, self.schema, compared(table, "<=", f"now() + interval '{CLOCKS_DIFFER}'"))
-            if table.cursor
-            else "''"
-        )
+        so_far = newest(table, self.schema, compared(table, "<=", f"now() + {SKEW}")) if table.cursor else "''"
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"""
@@ -112,7 +106,7 @@ class PostgresReader(TableQuestions):
                 # A sum, since equal hashes cancel each other in an exclusive or.
                 f"""
                 select {day_of(table, window)}, count(*),
-                       max({changed_at}) filter (where {changed_at} <= now() + interval '{CLOCKS_DIFFER}'),
+                       max({changed_at}) filter (where {changed_at} <= now() + {SKEW}),
                        sum(hash_record_extended(row({key}, {self._version(table)}), 0))::text
                 from {self.relation(table)} as t
                 where {within(table, window)}

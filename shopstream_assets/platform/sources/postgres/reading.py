@@ -25,7 +25,7 @@ BATCH_BYTES = 2 * 1024 * 1024
 KEYS_PER_QUERY = 20_000
 # Decimals of so many digits travel as the integer of their smallest unit, wider ones as text.
 INTEGER_DIGITS = 18
-UNDEFINED_COLUMN, UNDEFINED_TABLE = "42703", "42P01"
+UNDEFINED_COLUMN, NO_SUCH_TABLE = "42703", "42P01"
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _as_planned(source: str) -> Iterator[None]:
     try:
         yield
     except adbc.Error as error:
-        if sqlstate(error) not in (UNDEFINED_COLUMN, UNDEFINED_TABLE):
+        if sqlstate(error) not in (UNDEFINED_COLUMN, NO_SUCH_TABLE):
             raise
         raise SchemaMismatch(
             f"{source} changed after it was looked at: {service_error(error).found}",

@@ -54,10 +54,9 @@ class PostgresResource(SourceResource):
             yield PostgresReader(connection, self.schema_name)
 
     @contextmanager
-    def looking(self, tables: Iterable[SourceTable] = ()) -> Iterator[PostgresReader]:
-        """The process's connection, kept for the next look; with `tables`, one snapshot of them."""
-        names = [table.name for table in tables]
-        with kept_connection(self.dsn, self.schema_name, names) as connection:
+    def looking(self) -> Iterator[PostgresReader]:
+        """The process's connection, kept for the next look."""
+        with kept_connection(self.dsn) as connection:
             yield PostgresReader(connection, self.schema_name)
 
     @contextmanager
