@@ -147,7 +147,7 @@ def test_a_table_that_is_rewritten_at_every_attempt_is_told_and_may_be_tried_aga
 
     def truncate_between(connection: object, schema: str, name: str) -> None:
         # After the snapshot was taken, before the table is locked: what the open transaction does at its commit.
-        snapshot._execute(connection, "select 1")  # type: ignore[arg-type]
+        snapshot.execute(connection, "select 1")  # type: ignore[arg-type]
         lines.run("truncate {t}", FILL)
         touch(connection, schema, name)  # type: ignore[arg-type]
 

@@ -114,8 +114,8 @@ class Siege:
         self.page.switch_off_sensors("streamvision")
         services = Services.of(SHOPSTREAM)
         self.platform = Platform(services, self._start, with_models=True)
-        rest = self._rest()
-        if rest.how == "not recovered" or (wrong := list(self._wrong(rest, begun=time.time()))):
+        rest = self.rest()
+        if rest.how == "not recovered" or (wrong := list(self.wrong(rest, begun=time.time()))):
             raise AssertionError(f"the shop does not come to rest before anything is killed: {rest} {wrong}")
         self._relations = self._warehouse_tables()
 
@@ -182,13 +182,13 @@ class Siege:
 
     def _left_alone(self, figures: Figures, begun: float) -> list[str]:
         self._note("left alone")
-        self._last = rest = self._rest()
+        self._last = rest = self.rest()
         # Its server may have died since it was last used.
         self.close()
         self._shop = None
         figures.seconds.append(rest.seconds)
         figures.acts["waits of sensors skipped"] += rest.waits
-        wrong = [] if rest.how == "not recovered" else list(self._wrong(rest, begun))
+        wrong = [] if rest.how == "not recovered" else list(self.wrong(rest, begun))
         if rest.how == "not recovered":
             wrong = ["no rest: " + "; ".join(self._busy() or self._asked() or ["it has come since"])]
         self._count_ends(figures, begun)
@@ -303,7 +303,7 @@ class Siege:
 
     # Rest.
 
-    def _rest(self) -> Rest:
+    def rest(self) -> Rest:
         """Wait until nothing is under way and nothing is asked for."""
         begun, waits, commands = time.monotonic(), 0, 0
         skipped, audited, ended, moved_at = 0.0, False, self._ended, begun
@@ -406,7 +406,7 @@ class Siege:
 
     # The demand.
 
-    def _wrong(self, rest: Rest, begun: float) -> Iterator[str]:
+    def wrong(self, rest: Rest, begun: float) -> Iterator[str]:
         """What is not as it must be at rest. `begun` is when the round did (seconds of the epoch)."""
         try:
             yield from wrong_layers(self.shop, self.platform)

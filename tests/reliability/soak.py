@@ -166,7 +166,7 @@ def soak(siege: Siege, minutes: float, writers: Writers) -> tuple[list[str], lis
             print(f"{samples[-1].minute:5.1f} min, {writers.done['commits']} commits", flush=True)
     finally:
         writers.stop()
-    rest = siege._rest()
+    rest = siege.rest()
     runs = [run for run in siege.page.runs() if run["creationTime"] >= started]
     ends = Counter(run["status"] for run in runs)
     # A refresh is a run that the sensors ask for; a retry would be of one that failed.
@@ -177,7 +177,7 @@ def soak(siege: Siege, minutes: float, writers: Writers) -> tuple[list[str], lis
         wrong.append(f"runs ended otherwise than by success: {dict(ends)}")
     if len(later) > REFRESHES:
         wrong.append(f"{len(later)} runs after the last commit, {REFRESHES} are allowed")
-    return [*wrong, *siege._wrong(rest, started)], samples
+    return [*wrong, *siege.wrong(rest, started)], samples
 
 
 def report(samples: list[Sample]) -> list[str]:

@@ -12,7 +12,7 @@ from shopstream_assets.platform.declare.tables import SourceTable, quoted
 from shopstream_assets.platform.sources.newest_change import COUNTED, NewestChange
 from shopstream_assets.platform.sources.postgres.cursor import compared, newest
 from shopstream_assets.platform.sources.postgres.errors import service_error
-from shopstream_assets.platform.sources.postgres.snapshot import BEGIN
+from shopstream_assets.platform.sources.postgres.snapshot import BEGIN, execute
 from shopstream_assets.platform.sources.reading import TableFault
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class TableQuestions:
         import adbc_driver_postgresql.dbapi as adbc
 
         if seconds:
-            self._run(
+            execute(
+                self.connection,
                 f"set local statement_timeout = '{seconds}s'",
                 f"set local lock_timeout = '{min(seconds, LOCK_SECONDS)}s'",
             )
@@ -63,7 +64,7 @@ class TableQuestions:
                 raise
             if seconds:
                 # Not to a savepoint: the driver refuses every statement in a transaction that has failed.
-                self._run("rollback", BEGIN)
+                execute(self.connection, "rollback", BEGIN)
             raise _fault(error, seconds) from None
 
     def bad_keys(self, table: SourceTable) -> int:
@@ -143,11 +144,6 @@ class TableQuestions:
             )
             row = cursor.fetchone()
             return row[0] if row else 0
-
-    def _run(self, *statements: str) -> None:
-        with self.connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
 
 
 def _fault(error: Exception, seconds: int | None) -> TableFault:

@@ -51,10 +51,10 @@ def begin_snapshot(connection: Connection, schema: str, names: Sequence[str]) ->
     by_lock = {relation.name for relation in relations if relation.lockable}
     rewritten: list[str] = []
     for _ in range(ATTEMPTS + len(relations)):
-        _execute(connection, BEGIN)
+        execute(connection, BEGIN)
         refused = _lock(connection, schema, sorted(by_lock))
         if refused:
-            _execute(connection, "rollback")
+            execute(connection, "rollback")
             by_lock.remove(refused)
             continue
         for relation in relations:
@@ -63,7 +63,7 @@ def begin_snapshot(connection: Connection, schema: str, names: Sequence[str]) ->
         rewritten = _rewritten(connection) if relations else []
         if not rewritten:
             return
-        _execute(connection, "rollback")
+        execute(connection, "rollback")
     raise ServiceError(
         f"{', '.join(rewritten)} of schema {schema} was written anew (TRUNCATE, or an ALTER TABLE that changes a type) "
         f"between the snapshot and the first look, {ATTEMPTS} times in a row; a read would find it empty.",
@@ -82,11 +82,11 @@ def await_turn(connection: Connection, name: str) -> None:
     import adbc_driver_postgresql.dbapi as adbc
 
     try:
-        _execute(connection, f"set lock_timeout to '{TURN_SECONDS}s'")
+        execute(connection, f"set lock_timeout to '{TURN_SECONDS}s'")
         with connection.cursor() as cursor:
             cursor.execute("select pg_advisory_lock(hashtextextended($1, 0))", (name,))
             cursor.fetchall()
-        _execute(connection, "reset lock_timeout")
+        execute(connection, "reset lock_timeout")
     except adbc.Error as error:
         if sqlstate(error) != LOCK_TIMEOUT:
             raise
@@ -118,7 +118,7 @@ def _lock(connection: Connection, schema: str, names: Iterable[str]) -> str | No
 
     for name in names:
         try:
-            _execute(connection, f"lock table {quoted(schema)}.{quoted(name)} in access share mode")
+            execute(connection, f"lock table {quoted(schema)}.{quoted(name)} in access share mode")
         except adbc.Error as error:
             # A view that looks with the rights of its reader, a table that was dropped or lost its grant meanwhile.
             if sqlstate(error) in (NO_PRIVILEGE, NO_SUCH_TABLE, NOT_LOCKABLE):
@@ -132,7 +132,7 @@ def _touch(connection: Connection, schema: str, name: str) -> None:
     import adbc_driver_postgresql.dbapi as adbc
 
     try:
-        _execute(connection, f"select 1 from {quoted(schema)}.{quoted(name)} limit 0")
+        execute(connection, f"select 1 from {quoted(schema)}.{quoted(name)} limit 0")
     except adbc.Error as error:
         raise _locked(connection, schema, name, error) from None
 
@@ -142,7 +142,7 @@ def _locked(connection: Connection, schema: str, name: str, error: Exception) ->
     told = service_error(error)
     if sqlstate(error) != LOCK_TIMEOUT:
         return told
-    _execute(connection, "rollback")
+    execute(connection, "rollback")
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -180,6 +180,8 @@ def _rewritten(connection: Connection) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _execute(connection: Connection, statement: str) -> None:
+def execute(connection: Connection, *statements: str) -> None:
+    """Execute statements whose results nobody asks for."""
     with connection.cursor() as cursor:
-        cursor.execute(statement)
+        for statement in statements:
+            cursor.execute(statement)
