@@ -3,6 +3,9 @@
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+import dagster as dg
 
 # Not left to its plugin, which imports it at the end of a session: Python 3.11.7 fails to compile it there when a
 # finalizer compiles something meanwhile.
@@ -84,3 +87,16 @@ def services(local_stack: Mapping[str, str]) -> Iterator[Services]:
         postgres.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(name)))
     with administrator.connection(LOADING) as session, session.cursor() as cursor:
         cursor.execute(f"drop database {warehouse.database}")
+
+
+@pytest.fixture
+def own_dagster(local_stack: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """The instance of dagster.yaml, on a database of its own."""
+    url = local_stack["SHOPSTREAM_DAGSTER_POSTGRES_URL"]
+    server = url.replace("+psycopg2", "", 1)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("drop database if exists storage_test with (force)")
+        connection.execute("create database storage_test")
+    monkeypatch.setenv("SHOPSTREAM_DAGSTER_POSTGRES_URL", urlsplit(url)._replace(path="/storage_test").geturl())
+    with dg.DagsterInstance.get() as instance:
+        yield instance

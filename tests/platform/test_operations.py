@@ -1,4 +1,4 @@
-"""Schedules, notifications over a real socket, and the pruning of a real event log."""
+"""Schedules, and notifications over a real socket."""
 
 import datetime as dt
 import json
@@ -10,14 +10,10 @@ from threading import Thread
 
 import dagster as dg
 import pytest
-import sqlalchemy as db
-from dagster._core.storage.event_log import SqlEventLogStorage
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as events
 
-from shopstream_assets.platform.declare.partitions import ONE_DAY, daily
+from shopstream_assets.platform.declare.partitions import daily
 from shopstream_assets.platform.operate.jobs import backfill_job, check_job, daily_checks, daily_refresh, refresh_job
 from shopstream_assets.platform.operate.notifications import WEBHOOK, failure_message, notify_failed_runs, post
-from shopstream_assets.platform.operate.pruning import DETAILS_KEPT, PRUNE_WEEKLY, prune_event_log
 
 START = dt.date(2026, 3, 1)
 
@@ -167,27 +163,6 @@ def test_a_webhook_that_refuses_is_an_error_that_keeps_its_secret(webhook: Webho
     assert "secret" not in str(raised.value)
     with pytest.raises(RuntimeError, match="answered ValueError"):
         post("no address", "hello")
-
-
-def test_pruning_deletes_old_details_and_keeps_the_history_of_assets(instance: dg.DagsterInstance) -> None:
-    assert dg.materialize([orders], instance=instance, partition_key="2026-03-19").success
-    storage = instance.event_log_storage
-    assert isinstance(storage, SqlEventLogStorage)
-    old = dt.datetime.now(dt.UTC).replace(tzinfo=None) - DETAILS_KEPT - ONE_DAY
-    with storage.index_connection() as connection:
-        before = connection.execute(db.select(db.func.count()).select_from(events)).scalar_one()
-        connection.execute(db.update(events).values(timestamp=old))
-    assert prune_event_log.execute_in_process(instance=instance).success
-    with storage.index_connection() as connection:
-        kept = connection.execute(db.select(events.c.dagster_event_type).where(events.c.timestamp == old)).fetchall()
-    assert [row[0] for row in kept] == ["ASSET_MATERIALIZATION"]
-    assert before > 1
-    assert instance.get_materialized_partitions(orders.key) == {"2026-03-19"}
-
-
-def test_the_event_log_is_pruned_every_week() -> None:
-    assert (PRUNE_WEEKLY.cron_schedule, PRUNE_WEEKLY.job_name) == ("0 4 * * 0", "prune_event_log")
-    assert PRUNE_WEEKLY.default_status == dg.DefaultScheduleStatus.RUNNING
 
 
 def died(instance: dg.DagsterInstance, message: str | None) -> str:

@@ -1,9 +1,8 @@
 """Dagster's storage in a real Postgres: what differs from dagster-postgres, and that the rows do not."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import dagster as dg
 import psycopg
@@ -28,16 +27,8 @@ def nothing() -> None:
 
 
 @pytest.fixture
-def instance(local_stack: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The instance of dagster.yaml, on a database of its own."""
-    url = local_stack["SHOPSTREAM_DAGSTER_POSTGRES_URL"]
-    server = url.replace("+psycopg2", "", 1)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("drop database if exists storage_test with (force)")
-        connection.execute("create database storage_test")
-    monkeypatch.setenv("SHOPSTREAM_DAGSTER_POSTGRES_URL", urlsplit(url)._replace(path="/storage_test").geturl())
-    with dg.DagsterInstance.get() as instance:
-        yield instance
+def instance(own_dagster: dg.DagsterInstance) -> dg.DagsterInstance:
+    return own_dagster
 
 
 def test_each_storage_keeps_its_connection(instance: dg.DagsterInstance) -> None:

@@ -172,6 +172,10 @@ def soak(siege: Siege, minutes: float, writers: Writers) -> tuple[list[str], lis
     # A refresh is a run that the sensors ask for; a retry would be of one that failed.
     later = [run for run in runs if run["creationTime"] > writers.last_commit]
     print(f"{ends.total()} runs: {dict(ends)}; {len(later)} of them after the last commit; {rest}")
+    for run in later:
+        after = run["creationTime"] - writers.last_commit
+        asked = {name: value for name, value in run["tags"].items() if not name.startswith(".")}
+        print(f"{after:6.1f} s after the last commit: {run['runId']} {asked}")
     wrong = [] if rest.how == "by itself" else [f"no rest by itself: {rest}"]
     if ends.keys() - {"SUCCESS"}:
         wrong.append(f"runs ended otherwise than by success: {dict(ends)}")
@@ -206,8 +210,22 @@ def report(samples: list[Sample]) -> list[str]:
     return wrong
 
 
+# What is held for one partition of an asset: its newest event of a kind. What pruning itself logs comes after it.
+SUPERSEDED = """
+    select count(*) from (
+        select asset_key, dagster_event_type, "partition" from event_logs
+        where asset_key is not null and dagster_event_type in ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
+        group by 1, 2, 3 having count(*) > 1
+    ) as twice
+"""
+SIZES = """
+    select relname, pg_total_relation_size(oid) / 1048576.0 from pg_class
+    where relkind = 'r' and relnamespace = 'public'::regnamespace
+"""
+
+
 def prune(siege: Siege) -> list[str]:
-    """Delete every detail of runs, as the job does on Sundays with those older than 30 days; prints what that brought.
+    """Prune of everything, as the job does on Sundays of what is older than 30 days; prints what that brought.
 
     Returns what is wrong with it.
     """
@@ -216,21 +234,22 @@ def prune(siege: Siege) -> list[str]:
     module = "shopstream_assets.domains.shopstream.definitions"
     with psycopg.connect(f"{siege.shop.dsn.rpartition('/')[0]}/dagster", autocommit=True) as connection:
 
-        def held() -> tuple[int, float]:
-            connection.execute("vacuum full event_logs")
-            rows, size = connection.execute(
-                "select (select count(*) from event_logs), pg_total_relation_size('event_logs')"
-            ).fetchone() or (0, 0)
-            return rows, size / MB
+        def held() -> Counter[str]:
+            connection.execute("vacuum full")
+            return Counter({name: float(size) for name, size in connection.execute(SIZES)})
 
-        rows, size = held()
+        before = held()
         told = siege.installation.type_dagster(
             "job", "execute", "-m", module, "-j", "prune_event_log", "--config", str(config)
         )
         assert told.returncode == 0, told.stderr[-2000:]
-        rows_left, size_left = held()
-    print(f"event log: {rows:,} events, {size:.1f} MB; pruned of all details {rows_left:,}, {size_left:.1f} MB")
-    return [] if rows_left < rows / 2 else [f"pruning left {rows_left} of {rows} events"]
+        after = held()
+        (twice,) = connection.execute(SUPERSEDED).fetchone() or (0,)
+    print(f"Dagster's storage without gaps: {before.total():.1f} MB, pruned of all history {after.total():.1f} MB")
+    print("| table | MB | MB pruned |\n|---|---:|---:|")
+    for name, size in before.most_common(8):
+        print(f"| {name} | {size:.1f} | {after[name]:.1f} |")
+    return [f"pruning left {twice} partitions with more than one event of a kind"] if twice else []
 
 
 def main() -> None:
