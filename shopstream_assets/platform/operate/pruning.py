@@ -6,6 +6,7 @@ beyond them one materialization and one result for each partition, however often
 """
 
 import datetime as dt
+from collections.abc import Iterable
 
 import dagster as dg
 import sqlalchemy as db
@@ -43,7 +44,7 @@ def prune(context: dg.OpExecutionContext, config: Pruning) -> None:
     with events.index_connection() as connection:
         deleted = _prune_events(connection, before)
         left = db.union(db.select(EventsTable.c.run_id), db.select(AssetCheckExecutionsTable.c.run_id))
-        told_of = set(connection.execute(left).scalars())
+        told_of: set[str] = set(connection.execute(left).scalars())
     with runs.connect() as connection:
         pruned = _prune_runs(connection, before, told_of)
     for run_id in pruned:
@@ -82,8 +83,9 @@ def _superseded(
 def _prune_runs(connection: db.Connection, before: dt.datetime, told_of: set[str]) -> list[str]:
     """Delete ended runs of before that moment, except those of which something is left; returns their ids."""
     ended = RunsTable.c.status.in_([status.value for status in FINISHED_STATUSES])
-    old = connection.execute(db.select(RunsTable.c.run_id).where(ended, RunsTable.c.create_timestamp < before))
-    pruned = [run_id for run_id in old.scalars() if run_id not in told_of]
+    old = db.select(RunsTable.c.run_id).where(ended, RunsTable.c.create_timestamp < before)
+    found: Iterable[str] = connection.execute(old).scalars()
+    pruned = [run_id for run_id in found if run_id not in told_of]
     for at in range(0, len(pruned), AT_ONCE):
         for table in (RunTagsTable, RunsTable):
             connection.execute(db.delete(table).where(table.c.run_id.in_(pruned[at : at + AT_ONCE])))
