@@ -98,11 +98,14 @@ def test_the_connections_of_two_domains_lead_to_different_places(monkeypatch: py
     assert theirs["warehouse"].query_tag == "air_line"
 
 
-def test_a_start_date_that_a_domain_declares_is_for_where_nothing_else_is_said() -> None:
+def test_a_start_date_that_a_domain_declares_is_for_where_nothing_else_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     airline = of("airline", start_date=dt.date(2025, 1, 1))
-    assert domain_settings(airline, {"AIRLINE_SOURCE_MODE": "live"}).start_date == dt.date(2025, 1, 1)
-    said = {"AIRLINE_SOURCE_MODE": "live", "AIRLINE_START_DATE": "2025-06-01"}
-    assert domain_settings(airline, said).start_date == dt.date(2025, 6, 1)
+    monkeypatch.setenv("AIRLINE_SOURCE_MODE", "live")
+    assert domain_settings(airline).start_date == dt.date(2025, 1, 1)
+    monkeypatch.setenv("AIRLINE_START_DATE", "2025-06-01")
+    assert domain_settings(airline).start_date == dt.date(2025, 6, 1)
 
 
 @pytest.mark.parametrize("name", ["", "Airline", "air-line", "air__line", "_air", "1air"])

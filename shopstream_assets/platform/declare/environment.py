@@ -20,19 +20,16 @@ class SettingsError(Exception):
     """The environment lacks a variable or holds a value that cannot be right."""
 
 
-def domain_settings(domain: Domain, environment: Mapping[str, str] = os.environ) -> DomainSettings:
+def domain_settings(domain: Domain) -> DomainSettings:
     """Settings of `domain` from variables that begin with its prefix, as SHOPSTREAM_START_DATE.
 
     Raises SettingsError, naming every variable that is missing or wrong and what it should hold.
     """
-    values: dict[str, Any] = {"start_date": domain.start_date} if domain.start_date else {}
-    values |= {
-        name: value
-        for name in DomainSettings.model_fields
-        if (value := environment.get(domain.variable(name.upper()), "")) != ""
-    }
+    given: dict[str, Any] = {"_env_prefix": f"{domain.prefix}_"}
+    if domain.start_date:
+        given["start_date"] = domain.start_date
     try:
-        return DomainSettings.model_validate(values)
+        return DomainSettings(**given)
     except ValidationError as error:
         problems = [
             f"{domain.variable(str(problem['loc'][0]).upper())}: {problem['msg'].lower()}"

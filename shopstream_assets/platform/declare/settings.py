@@ -6,7 +6,8 @@ import datetime as dt
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 SourceMode = Literal["simulated", "live"]
 # Of the warehouse, whatever the business: the virtual warehouses of the account, and the schemas of each database.
@@ -29,7 +30,7 @@ def _known(zone: str) -> str:
     return zone
 
 
-class DomainSettings(BaseModel):
+class DomainSettings(BaseSettings):
     """What a domain is told by its environment.
 
     `source_mode`: `simulated` plays a store into Postgres, `live` only reads the user's own tables.
@@ -39,7 +40,7 @@ class DomainSettings(BaseModel):
     often a failed or missing day of an asset is asked for by itself before it is left to people; 0: never.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
     source_mode: SourceMode
     start_date: dt.date
@@ -48,3 +49,16 @@ class DomainSettings(BaseModel):
     growth: float = Field(default=1.0, gt=0)
     seed: int = Field(default=42, ge=0)
     repair_attempts: int = Field(default=2, ge=0)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, read where `_env_prefix` names a domain, comes before what the domain declares."""
+        named = isinstance(env_settings, EnvSettingsSource) and env_settings.env_prefix
+        return (env_settings, init_settings) if named else (init_settings,)
