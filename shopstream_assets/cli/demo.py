@@ -6,11 +6,9 @@ What is up to date is left alone, so a second demo only looks; what a killed dem
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -142,7 +140,7 @@ def failed_blocking_checks(instance: dg.DagsterInstance, graph: dg.AssetGraph) -
 
 
 def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, steps: int, console: Console) -> None:
-    """Materialize every asset of a domain over the days in one run, by Dagster's own command, showing its progress.
+    """Materialize every asset of a domain over the days in one run of its job, showing its progress.
 
     Raises DemoFailed with the errors of the steps that failed.
     """
@@ -151,23 +149,15 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, 
 
     from shopstream_assets.embedded.interrupts import interrupts
     from shopstream_assets.embedded.stack import all_live
+    from shopstream_assets.platform.hosting import own_runs
     from shopstream_assets.platform.operate.slots import free_slots_of_dead_runs
     from shopstream_assets.platform.transform.assets import built_manifest
 
     mark = {f"{domain.name}/demo": uuid4().hex}
     span = {"dagster/asset_partition_range_start": pending.first, "dagster/asset_partition_range_end": pending.last}
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "dagster",
-            "job",
-            "execute",
-            "--module-name",
-            domain.module,
-        ),
-        *("--job", domain.refresh_job, "--tags", json.dumps(mark | span)),
-    ]
+    # What is left of a killed one is asked for by the sensors, and by the next demo: no one else is to try it again.
+    tags = {**mark, **span, "dagster/max_retries": "0"}
+    command = own_runs.command(domain.module, domain.name, domain.refresh_job, tags)
     log = Path(os.environ["SHOPSTREAM_DAGSTER_DIR"]).parent / "logs" / f"demo_{domain.name}.log"
     found = dg.RunsFilter(tags=mark)
     with (

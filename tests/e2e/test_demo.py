@@ -20,6 +20,7 @@ from dagster_process import wait_for
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import stack
+from shopstream_assets.platform.hosting import own_runs
 
 SECONDS = 300
 # Three weeks instead of three months.
@@ -61,7 +62,7 @@ def playing(folder: Path, output: int = subprocess.DEVNULL) -> subprocess.Popen[
 def ended(folder: Path) -> tuple[int, int]:
     """A demo that `kill` ended in the middle of its run: its exit code, and the process id of the run."""
     started = playing(folder)
-    (worker,) = (child for child in psutil.Process(started.pid).children() if "execute" in child.cmdline())
+    (worker,) = (child for child in psutil.Process(started.pid).children() if own_runs.__name__ in child.cmdline())
     started.send_signal(signal.SIGTERM)
     return started.wait(SECONDS), worker.pid
 
@@ -159,6 +160,20 @@ def test_the_next_demo_completes_it_and_shows_every_layer(completed: str) -> Non
         assert re.search(rf"^ *{layer} ", completed, re.MULTILINE), layer
     assert re.search(r"Net revenue +[\d,]+\.\d\d EUR", completed)
     assert re.search(r"mart_sales_overview +[1-9]", completed)
+
+
+def test_its_run_belongs_to_the_code_location_as_one_that_was_launched_on_the_page(
+    variables: Mapping[str, str], completed: str
+) -> None:
+    with dg.DagsterInstance.get() as instance:
+        [run] = instance.get_runs(limit=1)
+    assert run.is_success
+    assert run.remote_job_origin is not None
+    repository = run.remote_job_origin.repository_origin
+    assert repository.code_location_origin.location_name == SHOPSTREAM.name
+    # By this tag the page finds a location's runs.
+    assert run.tags[".dagster/repository"] == repository.get_label()
+    assert run.job_name == SHOPSTREAM.refresh_job
 
 
 def test_one_more_changes_nothing(folder: Path, variables: Mapping[str, str], completed: str) -> None:
