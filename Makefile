@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down reset status test torture kills soak browser lint bench lock clean
+.PHONY: help install demo up down reset status test torture kills soak browser lint bench lock bundle clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -99,6 +99,19 @@ lock: ## Resolve the lock files anew (needs uv)
 		--output-file requirements-bench.lock
 	rm $(BENCH).txt
 	$(LOCK) pyproject.toml deploy/requirements.in --constraints requirements.lock --output-file deploy/requirements.lock
+	$(LOCK) --extra dashboards pyproject.toml --constraints requirements.lock --output-file deploy/dashboards.lock
+
+# Snowflake installs what lies beside the app, and needs no way out of the account for it.
+BUNDLE := dist/dashboards
+
+bundle: install ## Gather the dashboards and their packages in dist/dashboards, for Streamlit in Snowflake
+	rm -rf $(BUNDLE)
+	@$(BIN)/python -m pip download --quiet --no-deps --require-hashes --only-binary :all: --python-version 3.11 \
+		--platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --requirement deploy/dashboards.lock --dest $(BUNDLE)
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(BUNDLE) .
+	@cp deploy/snowflake/streamlit_app.py $(BUNDLE)
+	@cd $(BUNDLE) && printf './%s\n' *.whl > requirements.txt
+	@du -sh $(BUNDLE)
 
 clean: ## Delete .venv and build files
-	rm -rf $(VENV) build *.egg-info dbt_project/*/target
+	rm -rf $(VENV) build dist *.egg-info dbt_project/*/target

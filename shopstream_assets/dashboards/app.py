@@ -6,6 +6,7 @@ Streamlit runs this file for each visitor, and again for each thing that a visit
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -14,7 +15,14 @@ from pathlib import Path
 import streamlit as st
 
 from shopstream_assets.dashboards.catalogue import address
-from shopstream_assets.dashboards.marts import Built, Marts, built, marts_of
+from shopstream_assets.dashboards.marts import (
+    Built,
+    Marts,
+    built,
+    database_in_snowflake,
+    is_in_snowflake,
+    marts_of,
+)
 from shopstream_assets.dashboards.periods import elapsed
 from shopstream_assets.dashboards.style import STYLE
 from shopstream_assets.platform.declare.domain import Domain
@@ -38,6 +46,10 @@ def main() -> None:
     st.html(STYLE)
     left_out: list[str] = []
     found = domains_that_load(lambda name, problem: left_out.append(f"The domain {name} is left out: {problem}"))
+    if is_in_snowflake():
+        found = _of_the_apps_database(found)
+    # Dagster, which knows of their health, is not to be reached from there.
+    of_all = () if is_in_snowflake() else (HEALTH,)
     pages = {
         domain.title: [
             st.Page(
@@ -46,7 +58,7 @@ def main() -> None:
                 icon=f":material/{page.icon}:",
                 url_path=page.address(domain.name),
             )
-            for page in (*domain.pages, HEALTH)
+            for page in (*domain.pages, *of_all)
         ]
         for domain in found
     }
@@ -54,11 +66,30 @@ def main() -> None:
     # Streamlit does not know the first page by its own address, only as "/": so that is a page that leads there.
     home = st.Page(partial(_lead, first), title=first.title, url_path="home", default=True, visibility="hidden")
     chosen = st.navigation({"": [home], **pages})
-    links = [f"[:material/menu_book: Catalogue of {domain.title}]({address(domain.name)})" for domain in found]
-    st.sidebar.caption("\n\n".join(links))
+    if not is_in_snowflake():
+        _link_catalogues(found)
     for problem in left_out:
         st.warning(problem, icon=":material/extension_off:")
     chosen.run()
+
+
+def _of_the_apps_database(found: list[Domain]) -> list[Domain]:
+    """The domain whose marts lie in the database of the app: its owner reads no other."""
+    database = database_in_snowflake()
+    own = [domain for domain in found if os.environ.get(domain.database_variable, domain.database) == database]
+    if not own:
+        st.error(
+            f"**No business has its marts in the database {database}.** Create the app in the schema DASHBOARDS of "
+            "one that has: deploy/snowflake has a script for each.",
+            icon=":material/database_off:",
+        )
+        st.stop()
+    return own
+
+
+def _link_catalogues(found: list[Domain]) -> None:
+    links = [f"[:material/menu_book: Catalogue of {domain.title}]({address(domain.name)})" for domain in found]
+    st.sidebar.caption("\n\n".join(links))
 
 
 def _lead(page: st.Page) -> None:

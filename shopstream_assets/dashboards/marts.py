@@ -1,16 +1,19 @@
 """The marts of a domain as the pages read them: bound queries, as REPORTER on REPORTING_WH, each answered once a build.
 
-A page never asks the warehouse itself. What it gets is kept until a mart is built anew, for all who look.
+A page never asks the warehouse itself. What it gets is kept until a mart is built anew, for all who look. As Streamlit
+in Snowflake the pages ask on the session that Snowflake gives them.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
 
 Value = str | int | float | dt.date | None
+# In Snowflake's container for Streamlit: the token that its sessions log in with.
+SESSION_TOKEN = Path("/snowflake/session/token")
 # Answers kept: some dozens for each page and choice of filters.
 ANSWERS = 1000
 # Seconds that an answer on the state of the marts is good for: all who look share it.
@@ -171,14 +176,35 @@ def _comments(domain: str, built: object) -> dict[tuple[str, str], str]:
     return dict(zip(keys, found["comment"].fillna(""), strict=True))
 
 
+def is_in_snowflake() -> bool:
+    """Whether the pages run as Streamlit in Snowflake, in a container there."""
+    return SESSION_TOKEN.exists()
+
+
+@st.cache_resource(show_spinner=False)
+def database_in_snowflake() -> str:
+    """The database that the app was created in. Raises ServiceError where Snowflake gives no session."""
+    from snowflake.connector import Error
+
+    try:
+        with _session_in_snowflake() as session:
+            return str(session.database)
+    except Error as error:
+        raise service_error(error) from None
+
+
+def _session_in_snowflake() -> AbstractContextManager[SnowflakeConnection]:
+    """The session of the container's default connection: its owner's role, the app's database, its query warehouse."""
+    from snowflake.connector import connect
+
+    return closing(connect())
+
+
 class _Session:
     """A session of a domain's warehouse that all pages share, opened anew where it was lost."""
 
     def __init__(self, domain: Domain) -> None:
-        from shopstream_assets.platform.definitions import resources
-
-        warehouse = resources(domain)["warehouse"].process_config_and_initialize()
-        self._warehouse = warehouse.model_copy(update={"role": f"{domain.prefix}_REPORTER"})
+        self._open = _session_in_snowflake if is_in_snowflake() else _session_from_outside(domain)
         self._lock = threading.Lock()
         self._opened = ExitStack()
         self._connection: SnowflakeConnection | None = None
@@ -199,7 +225,7 @@ class _Session:
 
         try:
             if self._connection is None:
-                self._connection = self._opened.enter_context(self._warehouse.connection(REPORTING))
+                self._connection = self._opened.enter_context(self._open())
             with self._connection.cursor() as cursor:
                 cursor.execute(sql, tuple(values))
                 names = [column.name.lower() for column in cursor.description]
@@ -215,6 +241,15 @@ class _Session:
         # Its own farewell fails where the server is gone: that is why it is closed.
         with suppress(Error, ServiceError):
             opened.close()
+
+
+def _session_from_outside(domain: Domain) -> Callable[[], AbstractContextManager[SnowflakeConnection]]:
+    """What opens a session as the domain's REPORTER, by the login of the environment."""
+    from shopstream_assets.platform.definitions import resources
+
+    warehouse = resources(domain)["warehouse"].process_config_and_initialize()
+    reporter = warehouse.model_copy(update={"role": f"{domain.prefix}_REPORTER"})
+    return partial(reporter.connection, REPORTING)
 
 
 @st.cache_resource(show_spinner=False, on_release=lambda session: session.close())

@@ -14,8 +14,8 @@ from sqlglot.tokens import TokenType
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SHARED = sorted((DEPLOY / "snowflake").glob("*.sql"))
 GRANT = re.compile(
-    r"grant (?P<privileges>.+?) on (?:(?P<scope>all|future) )?(?P<kind>\w+)(?: in schema)? (?P<object>\S+) "
-    r"to role (?P<role>\S+)",
+    r"grant (?P<privileges>.+?) on (?:(?P<scope>all|future) )?(?P<kind>compute pool|\w+)(?: in schema)? "
+    r"(?P<object>\S+) to role (?P<role>\S+)",
     re.IGNORECASE,
 )
 ROLE = re.compile(r"grant role (?P<granted>\S+) to (?P<kind>role|user) (?P<to>\S+)", re.IGNORECASE)

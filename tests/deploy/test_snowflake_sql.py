@@ -26,8 +26,9 @@ from shopstream_assets.platform.staging import change_log
 ROOT = DEPLOY.parent
 # What sqlglot knows by its first word only; whatever else it cannot read is a mistake until it is added here.
 UNPARSED = re.compile(
-    r"create (role|schema|user|resource monitor|masking policy) if not exists |"
-    r"grant role |grant select on (all|future) tables |"
+    r"create (role|schema|user|resource monitor|masking policy|compute pool) if not exists |"
+    r"create or replace streamlit |"
+    r"grant role |grant select on (all|future) tables |grant usage on compute pool |"
     r"alter warehouse \w+ set resource_monitor = |alter tag \S+ set masking policy |"
     r'alter table \S+ modify column "\w+" set tag '
 )
@@ -73,7 +74,7 @@ def test_dbt_logs_in_by_the_variables_that_the_platform_does(domain: Domain) -> 
 
 def test_the_scripts_are_numbered_in_the_order_in_which_they_run(domain: Domain) -> None:
     found = [script.name[:2] for script in scripts(domain.name)]
-    assert found == [f"{n:02}" for n in range(1, 8)]
+    assert found == [f"{n:02}" for n in range(1, 9)]
 
 
 def test_every_statement_is_parsed_or_of_a_kind_that_sqlglot_is_known_not_to_read(statements: list[Statement]) -> None:
@@ -86,18 +87,19 @@ def test_every_statement_names_the_role_that_runs_it(statements: list[Statement]
 
 
 def test_every_script_may_be_run_again(statements: list[Statement]) -> None:
-    """Whatever is created is left alone where it exists; nothing is dropped or replaced."""
+    """Whatever is created is left alone where it exists; nothing but the app, a copy of files, is replaced."""
     for statement in statements:
         words = statement.text.lower().split()
-        assert words[0] in ("use", "create", "grant", "alter", "describe"), statement.text
-        if words[0] == "create":
+        assert words[0] in ("use", "create", "grant", "alter", "describe", "put"), statement.text
+        if words[0] == "create" and "streamlit" not in words[:4]:
             assert " if not exists " in statement.text, statement.text
             assert "or replace" not in statement.text, statement.text
 
 
 def test_the_account_administrator_does_only_what_no_other_role_may(statements: list[Statement]) -> None:
     allowed = re.compile(
-        r"use role |create (resource monitor|storage integration|tag|masking policy) |describe integration |"
+        r"use role |create (resource monitor|storage integration|tag|masking policy|compute pool) |"
+        r"describe integration |"
         r"alter (warehouse \w+ set resource_monitor|tag \S+ set masking policy|table \S+ modify column \S+ set tag)"
     )
     done = [statement.text for statement in statements if statement.role == "ACCOUNTADMIN"]
@@ -132,7 +134,7 @@ def test_names_are_those_of_the_settings_the_profile_and_the_doctor(
     assert integrations == [example[domain.integration_variable]]
     assert _login(domain, "ROLE") in [_name(s, "role") for s in _created(statements, "role")]
     schemas = [_name(s, "schema") for s in _created(statements, "schema")]
-    assert schemas == [f"{domain.database}.{schema}" for schema in (*SCHEMAS, "GOVERNANCE")]
+    assert schemas == [f"{domain.database}.{schema}" for schema in (*SCHEMAS, "GOVERNANCE", "DASHBOARDS")]
     used = {LOADING, REPORTING, _profile(domain)["warehouse"]}
     assert used <= {_name(s, "warehouse") for s in _created(statements, "warehouse")}
 
@@ -236,9 +238,12 @@ def test_what_dbt_creates_and_reads_is_granted_to_the_platform(domain: Domain, g
     assert needed - grants.of(_login(domain, "ROLE")) == set()
 
 
-def test_no_role_may_create_schemas_or_databases_or_users(grants: Grants) -> None:
-    privileges = {privilege for role in grants.held for privilege, _ in grants.of(role)}
-    assert privileges == {"usage", "select", "create stage", "create table", "create view"}
+def test_no_role_may_create_schemas_or_databases_or_users(domain: Domain, grants: Grants) -> None:
+    privileges = {role: {privilege for privilege, _ in grants.of(role)} for role in grants.held}
+    # Only the owner of the app may create one; administrators may what the roles granted to them may.
+    apps = {"usage", "select", "read", "create streamlit"}
+    assert privileges.pop(f"{domain.prefix}_DASHBOARDS") == apps
+    assert set().union(*privileges.values()) == {"usage", "select", "create stage", "create table", "create view"}
 
 
 def test_a_reporter_reads_facts_and_marts_but_not_staging(domain: Domain, grants: Grants) -> None:
@@ -250,6 +255,22 @@ def test_a_reporter_reads_facts_and_marts_but_not_staging(domain: Domain, grants
         } <= may
     assert not [what for _, what in may if "STAGING" in what or "RAW" in what]
     assert {privilege for privilege, _ in may} == {"usage", "select"}
+
+
+def test_the_app_reads_as_a_role_that_may_read_what_reporters_may_and_they_may_open_it(
+    domain: Domain, statements: list[Statement], grants: Grants
+) -> None:
+    [app] = [statement for statement in statements if statement.text.startswith("create or replace streamlit ")]
+    owner, name = f"{domain.prefix}_DASHBOARDS", f"{domain.database}.DASHBOARDS.PAGES"
+    assert (app.role, app.text.split()[4]) == (owner, name)
+    assert grants.roles[owner] == {f"{domain.prefix}_REPORTER"}
+    reporters = grants.of(f"{domain.prefix}_REPORTER")
+    assert {what for _, what in reporters} >= {f"streamlit {name}", f"schema {domain.database}.DASHBOARDS"}
+    assert f"warehouse {REPORTING}" in {what for _, what in reporters}
+    assert f"query_warehouse = {REPORTING} " in app.text
+    main_file = re.search(r"main_file = '(.+?)'", app.text)
+    assert main_file
+    assert (DEPLOY / "snowflake" / main_file[1]).is_file()
 
 
 def test_only_its_holders_inherit_the_right_to_read_personal_data(domain: Domain, grants: Grants) -> None:

@@ -1,7 +1,7 @@
 -- Written by `shopstream generate` from deploy/templates/snowflake/02_roles.sql; do not edit.
 -- Who may do what. The platform logs in as SHOPSTREAM_TRANSFORMER; the other roles are for people and for tools.
--- Run 01 to 07 in order; docs/production.md has the commands. Every file may be run again. The roles are this domain's
--- alone: who reads one business on the platform does not read another.
+-- Run 01 to 07 in order, and 08 for dashboards in Snowflake; docs/production.md has the commands. Every file may be run
+-- again. The roles are this domain's alone: who reads one business on the platform does not read another.
 use role USERADMIN;
 
 create role if not exists SHOPSTREAM_LOADER comment = 'Loads the lake into RAW and STAGING.';

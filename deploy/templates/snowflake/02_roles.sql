@@ -1,6 +1,6 @@
 -- Who may do what. The platform logs in as ${prefix}_TRANSFORMER; the other roles are for people and for tools.
--- Run 01 to 07 in order; docs/production.md has the commands. Every file may be run again. The roles are this domain's
--- alone: who reads one business on the platform does not read another.
+-- Run 01 to 07 in order, and 08 for dashboards in Snowflake; docs/production.md has the commands. Every file may be run
+-- again. The roles are this domain's alone: who reads one business on the platform does not read another.
 use role USERADMIN;
 
 create role if not exists ${prefix}_LOADER comment = 'Loads the lake into RAW and STAGING.';
