@@ -31,6 +31,7 @@ from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AFTER
 from shopstream_assets.platform.refresh.change_sensor import (
     AUDIT_EVERY,
+    DUTY,
     LOOKBACK_DAYS,
     Cursor,
     change_sensor,
@@ -45,7 +46,9 @@ from shopstream_assets.platform.refresh.changes import (
 )
 from shopstream_assets.platform.refresh.freshness import freshness_checks
 from shopstream_assets.platform.refresh.run_requests import run_request, taken_days
+from shopstream_assets.platform.sources.postgres import kept_connection
 from shopstream_assets.platform.sources.postgres.resource import PostgresResource
+from shopstream_assets.platform.sources.postgres.session import Limits
 from shopstream_assets.platform.staging.asset import staging_asset
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
@@ -600,3 +603,44 @@ def test_a_table_that_cannot_be_read_is_told_with_a_next_step_and_leaves_the_oth
     shop.user(5, 0)
     assert shop.look() == {day(0): {"users"}}
     assert "Next: " in shop.faults["orders"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Looks wait for half a second at most, and what took so long is long."""
+    limits = Limits(statement=dt.timedelta(seconds=0.5), lock=dt.timedelta(seconds=5))
+    monkeypatch.setattr(kept_connection, "LOOKING", limits)
+    monkeypatch.setattr("shopstream_assets.platform.refresh.change_sensor.LONG_SECONDS", 0.2)
+    kept_connection._idle.clear()
+    yield
+    kept_connection._idle.clear()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_table_that_is_too_slow_to_be_looked_at_leaves_the_others_alone_and_is_left_alone_for_a_while(
+    shop: Shop,
+) -> None:
+    # Its newest cursor is there at once; what its days look like is not.
+    shop.execute(
+        "alter table orders rename to base",
+        "create view orders as select * from base",
+        "insert into base select n, '', now() from generate_series(100, 200000) as n",
+        "create or replace view orders as select id, note || repeat(md5(note), 300) as note, updated_at from base",
+    )
+    looked = Cursor(audited_at=shop.now, looked_back_at=shop.now)
+    domain = Domain("shop", TABLES, simulator=lambda _: pytest.fail("nothing is simulated"))
+
+    def look(now: dt.datetime) -> Found:
+        everything = Window.everything(day(3), now)
+        return look_for_changes(domain, shop.source, shop.store, looked, everything, now, set)
+
+    shop.user(7, 0)
+    found = look(shop.now)
+    assert found.changes.get(day(0)) == {"users"}
+    assert "statement_timeout" in found.faults["orders"]
+    # The fault is not met again at once, not even by an audit.
+    rest = looked.rest_until["orders"] - shop.now
+    assert rest > dt.timedelta(seconds=0.5 * DUTY)
+    looked.audited_at = None
+    assert look(shop.now + rest / 2).faults == {}
+    assert look(shop.now + rest).faults.keys() == {"orders"}

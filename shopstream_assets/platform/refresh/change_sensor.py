@@ -30,12 +30,16 @@ LOOKBACK_EVERY = dt.timedelta(minutes=1)
 AUDIT_EVERY = dt.timedelta(hours=1)
 # Of the time, looking at a table may take one part in so many.
 DUTY = 100
+# A look that ends in a fault after as many seconds is one that the table is too large or too busy for, not one that
+# waited for a lock.
+LONG_SECONDS = 10
 
 
 class Cursor(BaseModel):
     """What is remembered from tick to tick, and over restarts. Small, as Dagster stores it with every tick.
 
-    `rest_until`: when a table may be looked at again, and at length again, after what the last looks took.
+    `rest_until`: when a table may be looked at again, and at length again, after what the last looks took; under its
+    name alone, when it may be at all, after one that took long and failed.
     """
 
     tables: dict[str, TableMemory] = {}
@@ -140,6 +144,9 @@ def look_for_changes(
             look = f"{table.name} {'looked back' if look_back else 'recent'}"
             if not audit and now < cursor.rest_until.get(look, now):
                 continue
+            if now < cursor.rest_until.get(table.name, now):
+                continue
+            looked = time.monotonic()
             with found.faults_of(reader, table):
                 # A new day is news of its own: the one before is over.
                 state = f"{now.date()} {reader.probe(table)}"
@@ -177,6 +184,9 @@ def look_for_changes(
                 rest = dt.timedelta(seconds=DUTY * (time.monotonic() - begun))
                 if rest.total_seconds() > INTERVAL_SECONDS:
                     cursor.rest_until[look] = now + rest
+            if table.name in found.faults and (took := time.monotonic() - looked) > LONG_SECONDS:
+                # Not even the audit: a tick that such looks make too long ends without a result for any table.
+                cursor.rest_until[table.name] = now + dt.timedelta(seconds=DUTY * took)
             memory.forget_outside(
                 everything.end - ONE_DAY * LOOKBACK_DAYS,
                 everything.end,

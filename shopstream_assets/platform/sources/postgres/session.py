@@ -108,8 +108,8 @@ class Limits:
 
 # One scan of a window of any length.
 READING = Limits(statement=dt.timedelta(hours=2), lock=dt.timedelta(minutes=2))
-# A sensor's tick ends after 60 s, and comes again.
-LOOKING = Limits(statement=dt.timedelta(seconds=30), lock=dt.timedelta(seconds=5))
+# A sensor's tick ends after 60 s, without a result: there is time for tables that are too slow, and for the others.
+LOOKING = Limits(statement=dt.timedelta(seconds=20), lock=dt.timedelta(seconds=5))
 
 
 def connect(dsn: str, limits: Limits, *, autocommit: bool = False, **settings: str) -> Connection:
