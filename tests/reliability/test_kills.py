@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from kills import search
 
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture
 def environment_of_its_own() -> Iterator[None]:
