@@ -16,7 +16,7 @@ from shopstream_assets.platform.declare.tables import (
     quoted,
 )
 from shopstream_assets.platform.lake.extraction import extract_to_lake
-from shopstream_assets.platform.lake.manifest import read_manifests
+from shopstream_assets.platform.lake.manifest import manifest_key, published, read_manifests
 from shopstream_assets.platform.staging.change_log import staging_relation
 from shopstream_assets.platform.staging.loading import load_from_lake
 
@@ -113,6 +113,22 @@ def test_a_changed_row_is_in_the_partition_of_its_change_too(services: Services)
         ("changed", dt.date(2026, 3, 2)),
         ("new", dt.date(2026, 3, 1)),
     ]
+
+
+def test_what_was_published_or_lost_since_a_load_is_read_for_its_check_and_nothing_else(services: Services) -> None:
+    insert(services, *(f"{n}, {n}.00, null, '2026-03-0{n} 10:00+00'" for n in (1, 2, 3)))
+    extract_to_lake(services.source, services.store, PAYMENTS, MARCH)
+    loaded = load_from_lake(services.store, services.warehouse, PAYMENTS, MARCH)
+    first, second, third = MARCH.days
+    insert_again = f"insert into {quoted(services.source.schema_name)}.payments values "
+    with services.source.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(f"{insert_again} (4, 4.00, null, '2026-03-02 10:00+00')")
+    extract_to_lake(services.source, services.store, PAYMENTS, Window.day(second))
+    services.store.client.delete_object(Bucket=services.store.bucket, Key=manifest_key(PAYMENTS, third))
+    current = loaded.current(services.store, PAYMENTS, published(services.store, PAYMENTS, MARCH))
+    assert current[first] is loaded.manifests[first]
+    assert current[second] == read_manifests(services.store, PAYMENTS, [second])[second] != loaded.manifests[second]
+    assert current[third] is None
 
 
 def test_an_empty_day_is_published_as_empty(services: Services) -> None:

@@ -14,7 +14,7 @@ from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import told_from
 from shopstream_assets.platform.hosting.retries import RETRY
 from shopstream_assets.platform.lake.added_columns import ADDED_COLUMNS, ADDED_DESCRIPTIONS
-from shopstream_assets.platform.lake.manifest import Manifest, published, read_manifests
+from shopstream_assets.platform.lake.manifest import Manifest, published
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.present import previews
 from shopstream_assets.platform.present.table_assets import declared_metadata, show_newest, table_spec
@@ -76,9 +76,9 @@ def staging_asset(domain: Domain, table: SourceTable, partitions: dg.PartitionsD
     ) -> dg.MaterializeResult:
         window = Window.of(context)
         with told_from("staging", table.name, window, "loading the lake's partitions"):
-            manifests = load_from_lake(store, warehouse, table, window)
-            etags = published(store, table, window)
-            current = read_manifests(store, table, window.days)
+            loaded = load_from_lake(store, warehouse, table, window)
+            manifests, etags = loaded.manifests, published(store, table, window)
+            current = loaded.current(store, table, etags)
             with warehouse.connection(LOADING) as session:
                 differing = list(staging_differences(session, warehouse.database, table, window, current, etags))
                 repeated = repeated_keys(session, warehouse.database, table, window)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.settings import LOADING
@@ -16,13 +17,32 @@ from shopstream_assets.platform.staging import change_log
 from shopstream_assets.platform.staging.ledger import create_ledgers
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
+
+@dataclass(frozen=True)
+class Loaded:
+    """The manifest that each day was loaded from, and its ETag as it was listed before it was read."""
+
+    manifests: Mapping[dt.date, Manifest]
+    etags: Mapping[dt.date, str]
+
+    def current(
+        self, store: ObjectStoreResource, table: SourceTable, etags: Mapping[dt.date, str]
+    ) -> dict[dt.date, Manifest | None]:
+        """The manifests that these ETags name: those that are others since the load are read.
+
+        One whose ETag is as before it was read is the one that was read.
+        """
+        changed = [day for day in self.manifests if etags.get(day) != self.etags.get(day)]
+        return {**self.manifests, **read_manifests(store, table, changed)}
+
+
 # Extractions that may publish while one load is under way.
 ATTEMPTS = 3
 
 
 def load_from_lake(
     store: ObjectStoreResource, warehouse: WarehouseResource, table: SourceTable, window: Window
-) -> dict[dt.date, Manifest]:
+) -> Loaded:
     """Replace the window's partitions in staging by what the lake's manifests name; returns those.
 
     Raises Problem, leaving staging as it was, when a manifest or object is missing or damaged or a service fails.
@@ -33,9 +53,7 @@ def load_from_lake(
     return _load(store, warehouse, table, window)
 
 
-def _load(
-    store: ObjectStoreResource, warehouse: WarehouseResource, table: SourceTable, window: Window
-) -> dict[dt.date, Manifest]:
+def _load(store: ObjectStoreResource, warehouse: WarehouseResource, table: SourceTable, window: Window) -> Loaded:
     # Listed before they are read: a manifest that is replaced in between is loaded under the older name, and so again.
     etags = published(store, table, window)
     manifests = dict(_required_manifests(store, table, window))
@@ -52,7 +70,7 @@ def _load(
         change_log.replace_partitions(
             session, warehouse.database, table, window, manifests, etags, lambda: published(store, table, window)
         )
-    return manifests
+    return Loaded(manifests, etags)
 
 
 def _required_manifests(
