@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 RESTARTS = 5
 WITHIN_SECONDS = 600
 STOP_SECONDS = 30
+# Of a log; what it keeps of its end when it has grown beyond that.
+LOG_BYTES, KEPT_BYTES = 50_000_000, 1_000_000
 
 Say = Callable[[str], None]
 
@@ -60,8 +62,9 @@ class Processes:
     """Named processes, each in a session of its own.
 
     `kept` names those whose children go on when they die alone, `hollow` those that are worth nothing without a child,
-    each with a word of that child's command line. `record` is a file by which a later command finds them should this
-    one be killed.
+    each with a word of that child's command line. What those in `logs` print goes to a file, begun anew with the
+    command, whatever they start included; the others' is the console's. `record` is a file by which a later command
+    finds them should this one be killed.
     """
 
     commands: Mapping[str, Sequence[str]]
@@ -70,6 +73,7 @@ class Processes:
     record: Path
     kept: frozenset[str] = frozenset()
     hollow: Mapping[str, str] = field(default_factory=dict)
+    logs: Mapping[str, Path] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     orphans: list[psutil.Process] = field(default_factory=list)
     children: dict[str, list[psutil.Process]] = field(default_factory=dict)
@@ -77,6 +81,9 @@ class Processes:
     def __post_init__(self) -> None:
         """Whatever `end_left_over` let go on is ended with these."""
         self.orphans += _recorded(self.record)[1]
+        for log in self.logs.values():
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_bytes(b"")
 
     def start(self, name: str) -> None:
         """Start one, or start it again: then what it had started is killed, unless that is kept until the end."""
@@ -87,10 +94,29 @@ class Processes:
                 _kill_group(self.running[name].pid)
                 self.running[name].wait()
         self.children.pop(name, None)
-        self.running[name] = subprocess.Popen(
-            list(self.commands[name]), env=dict(self.environment), cwd=self.folder, start_new_session=True
-        )
+        with contextlib.ExitStack() as opened:
+            # A file, not a pipe: what this starts goes on when this is killed.
+            log = opened.enter_context(self.logs[name].open("ab")) if name in self.logs else None
+            self.running[name] = subprocess.Popen(
+                list(self.commands[name]),
+                env=dict(self.environment),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self._remember()
+
+    def shorten_logs(self) -> None:
+        """Drop all but the end of a log that has grown large. What is appended at that very moment may be lost."""
+        for log in self.logs.values():
+            if log.stat().st_size > LOG_BYTES:
+                with log.open("rb+") as file:
+                    file.seek(-KEPT_BYTES, os.SEEK_END)
+                    end = file.read()
+                    file.truncate(0)
+                with log.open("ab") as file:
+                    file.write(end[end.index(b"\n") + 1 :])
 
     def _remember(self) -> None:
         groups = {name: (process.pid, name in self.kept) for name, process in self.running.items()}

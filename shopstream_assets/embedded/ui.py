@@ -28,7 +28,8 @@ PREFERRED_PORT, PREFERRED_DASHBOARDS_PORT = 3000, 8501
 START_SECONDS = 180
 LOOK_SECONDS = 1.0
 DAEMON, WEBSERVER, DASHBOARDS = "the daemon", "the webserver", "the server of the dashboards"
-ADVICE = "Its last lines above say why; `shopstream doctor` checks what it needs."
+# What they print is for whoever looks for a cause; code that does not load says so on the console.
+LOGS = {DAEMON: "daemon.log", WEBSERVER: "webserver.log", DASHBOARDS: "dashboards.log"}
 
 
 def choose_port(wanted: int | None, preferred: int = PREFERRED_PORT, server: str = "Dagster's webserver") -> int:
@@ -127,10 +128,18 @@ def serve(
         folder / PROCESSES,
         # Runs are its children.
         kept=frozenset({DAEMON}),
+        logs={name: folder.parent / "logs" / LOGS[name] for name in started.keys() & LOGS.keys()},
         # A code server is a door, and behind it the process that holds the code: Dagster does not start that one again.
         hollow=dict.fromkeys(started.keys() - {DAEMON, WEBSERVER, DASHBOARDS}, "grpc"),
     )
     deaths = Deaths(say)
+
+    def advice(name: str) -> str:
+        told = (
+            f"Its log says why: {processes.logs[name]};" if name in processes.logs else "Its last lines above say why;"
+        )
+        return f"{told} `shopstream doctor` checks what it needs."
+
     try:
         # Under our handlers: a script's `make up &` ignores SIGINT, and so would whatever it starts.
         with interrupts():
@@ -141,18 +150,19 @@ def serve(
                     continue
                 processes.start(name)
                 if name not in (DAEMON, WEBSERVER):
-                    _wait_for(_listens(processes.commands[name]), name, processes, deaths)
-            _wait_for(lambda: _page_answers(port), WEBSERVER, processes, deaths)
+                    _wait_for(_listens(processes.commands[name]), name, processes, deaths, advice)
+            _wait_for(lambda: _page_answers(port), WEBSERVER, processes, deaths, advice)
             say(f"Dagster is at http://127.0.0.1:{port} - Ctrl-C stops it.")
             if awaited := processes.commands.get(DASHBOARDS):
                 processes.start(DASHBOARDS)
             while True:
                 revive(deaths)
+                processes.shorten_logs()
                 if awaited and _listens(awaited)():
                     say(f"The dashboards are at http://127.0.0.1:{awaited[-1]}")
                     awaited = None
                 for name, how in (processes.ended() | processes.emptied()).items():
-                    deaths.count(name, how, ADVICE)
+                    deaths.count(name, how, advice(name))
                     processes.start(name)
                 time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
@@ -161,7 +171,9 @@ def serve(
         processes.stop()
 
 
-def _wait_for(ready: Callable[[], bool], name: str, processes: Processes, deaths: Deaths) -> None:
+def _wait_for(
+    ready: Callable[[], bool], name: str, processes: Processes, deaths: Deaths, advice: Callable[[str], str]
+) -> None:
     """Wait until a process serves; raises StackError when any ends first, or none of it comes in time.
 
     A code server whose code has ended is started again: it is as likely to have been killed as to be wrong.
@@ -169,14 +181,14 @@ def _wait_for(ready: Callable[[], bool], name: str, processes: Processes, deaths
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         for ended, how in processes.ended().items():
-            raise StackError(f"Starting {ended} of Dagster: it ended by itself {how}. {ADVICE}")
+            raise StackError(f"Starting {ended} of Dagster: it ended by itself {how}. {advice(ended)}")
         for emptied, how in processes.emptied().items():
-            deaths.count(emptied, how, ADVICE)
+            deaths.count(emptied, how, advice(emptied))
             processes.start(emptied)
         if time.monotonic() > deadline:
             raise StackError(
-                f"Starting {name} of Dagster: no answer after {START_SECONDS} s. Its lines above say how far it came; "
-                "run it again, on a slow machine it is quicker the second time."
+                f"Starting {name} of Dagster: no answer after {START_SECONDS} s. {advice(name)} Run it again: "
+                "on a slow machine it is quicker the second time."
             )
         time.sleep(0.1)
 

@@ -26,6 +26,7 @@ from shopstream_assets.embedded.supervision import RESTARTS, Deaths
 STAND_IN = """
 import http.server, json, os, pathlib, subprocess, sys
 name, port = sys.argv[1:3]
+print("printed by", name, flush=True)
 # One that lives for a moment, as what asks the machine something, is not what a code server is worth nothing without.
 subprocess.run([sys.executable, "-c", "import time; time.sleep(0.3)"])
 child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", "api", "grpc"])
@@ -156,6 +157,60 @@ def test_a_signal_ends_dagster_and_all_its_children(
         assert not (Path(str(told["cwd"])) / ".env").exists()
         until(lambda told=told: not lives(told["pid"]) and not lives(told["child"]))  # type: ignore[misc]
     assert process.port_is_free(port)
+
+
+@pytest.mark.usefixtures("_stand_ins")
+def test_the_console_stays_quiet_but_for_code_and_the_rest_is_in_logs_that_begin_anew(
+    variables: dict[str, str], said: Said, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs = Path(variables["SHOPSTREAM_DAGSTER_DIR"]).parent / "logs"
+    for _ in range(2):
+        for name in PARTS:
+            (Path(variables["SHOPSTREAM_DAGSTER_DIR"]) / f"{PARTS[name]}.json").unlink(missing_ok=True)
+
+        def end() -> None:
+            for name in PARTS:
+                found(variables, name)
+            interrupt()
+
+        said.once("Ctrl-C", end)
+        ui.serve(variables, process.free_ports(1)[0], said)
+        assert [line for line in capfd.readouterr().out.splitlines() if "printed by" in line] == ["printed by code"]
+        for name in (ui.DAEMON, ui.WEBSERVER):
+            assert (logs / ui.LOGS[name]).read_text().count(f"printed by {PARTS[name]}\n") == 1
+
+
+def test_of_a_log_that_has_grown_large_the_end_stays_and_what_is_printed_then_follows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "LOG_BYTES", 10_000)
+    monkeypatch.setattr(supervision, "KEPT_BYTES", 1_000)
+    log = tmp_path / "logs" / "daemon.log"
+    prints = "import sys; [print(f'line {n}', flush=True) for n in range(2000)]; input(); print('the last', flush=True)"
+    processes = supervision.Processes(
+        {"it": [sys.executable, "-c", prints]}, os.environ, tmp_path, tmp_path / "record", logs={"it": log}
+    )
+    reads, writes = os.pipe()
+    before = os.dup(0)
+    os.dup2(reads, 0)
+    try:
+        processes.start("it")
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(reads)
+    until(lambda: "line 1999\n" in log.read_text())
+    processes.shorten_logs()
+    kept = log.read_text().splitlines()
+    assert kept[-1] == "line 1999"
+    assert kept == [f"line {n}" for n in range(2000 - len(kept), 2000)]
+    assert 900 < log.stat().st_size <= 1_000
+    os.write(writes, b"\n")
+    os.close(writes)
+    processes.running["it"].wait()
+    assert log.read_text().splitlines() == [*kept, "the last"]
+    processes.shorten_logs()
+    assert log.read_text().splitlines() == [*kept, "the last"]
 
 
 @pytest.mark.usefixtures("_stand_ins")
