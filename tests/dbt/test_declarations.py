@@ -74,7 +74,7 @@ def test_every_model_tells_dagster_its_key_its_group_and_its_owner(manifest: Man
         assert model.meta == model.config.meta
         dagster = model.meta["dagster"]
         assert dagster["asset_key"] == ["shopstream", layer, model.name]
-        assert dagster["group"] == f"shopstream_{layer}"
+        assert dagster["group"] == SHOPSTREAM.group(layer)
         assert all(owner.startswith("team:") for owner in dagster["owners"])
         assert (model.database, model.schema) == ("SHOPSTREAM_DWH", {"core": "CORE", "marts": "MARTS"}[model.fqn[1]])
 

@@ -98,7 +98,7 @@ def test_tables_built_before_there_was_a_ledger_are_built_anew_whatever_day_is_a
     shop.execute(f"drop table {database}.CORE.BUILT_PARTITIONS")
     shop.execute(f"delete from {database}.CORE.FACT_ORDERS where mod(order_id, 2) = 0")
 
-    shop.materialize("group:shopstream_core or group:shopstream_marts", shop.last, shop.last)
+    shop.materialize("group:shop_core or group:shop_marts", shop.last, shop.last)
 
     assert shop.rows() == before
     assert shop.ledger() == ledger

@@ -42,10 +42,10 @@ def test_a_backfill_takes_all_that_follows_from_the_source_and_not_the_source() 
     @dg.asset(key="source", partitions_def=daily(START))
     def source() -> None: ...
 
-    @dg.asset(key="lake", group_name="shop_lake", partitions_def=daily(START), deps=["source"])
+    @dg.asset(key=["shop", "lake", "orders"], partitions_def=daily(START), deps=["source"])
     def lake() -> None: ...
 
-    @dg.asset(key="mart", group_name="shop_marts", partitions_def=daily(START), deps=["lake"])
+    @dg.asset(key="mart", partitions_def=daily(START), deps=[["shop", "lake", "orders"]])
     def mart() -> None: ...
 
     @dg.asset_check(asset=mart)
@@ -54,12 +54,12 @@ def test_a_backfill_takes_all_that_follows_from_the_source_and_not_the_source() 
 
     defs = dg.Definitions(assets=[source, lake, mart], asset_checks=[adds_up], jobs=[backfill_job("shop")])
     found = defs.resolve_job_def("backfill").asset_layer
-    assert found.executable_asset_keys == {dg.AssetKey("lake"), dg.AssetKey("mart")}
+    assert found.executable_asset_keys == {dg.AssetKey(["shop", "lake", "orders"]), dg.AssetKey("mart")}
     assert {key.name for key in found.asset_graph.asset_check_keys} == {"adds_up"}
 
 
 def test_checks_of_whole_tables_are_in_no_refresh_but_on_a_clock_of_their_own() -> None:
-    @dg.asset(key="lake", group_name="shop_lake", partitions_def=daily(START))
+    @dg.asset(key=["shop", "lake", "orders"], partitions_def=daily(START))
     def lake() -> None: ...
 
     @dg.asset_check(asset=lake)

@@ -11,6 +11,7 @@ from streaming_road import PROJECT
 
 from shopstream_assets.domains.streamvision.charts import CHARTS
 from shopstream_assets.domains.streamvision.checks import SUBJECTS
+from shopstream_assets.domains.streamvision.domain import STREAMVISION
 from shopstream_assets.domains.streamvision.simulator.calendar import COUNTRIES
 from shopstream_assets.domains.streamvision.tables import TABLES
 from shopstream_assets.platform.declare.tables import SourceTable
@@ -43,7 +44,7 @@ def test_every_model_tells_its_key_its_grain_and_every_column(streaming_manifest
         layer = model.schema.lower()
         dagster = model.config.meta["dagster"]
         assert dagster["asset_key"] == ["streamvision", layer, model.name]
-        assert dagster["group"] == f"streamvision_{layer}"
+        assert dagster["group"] == STREAMVISION.group(layer)
         assert all(owner.startswith("team:") for owner in dagster["owners"])
         assert model.database == "STREAMVISION_WH"
         assert model.description.startswith("One row per "), model.name

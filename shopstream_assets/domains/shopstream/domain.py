@@ -21,6 +21,7 @@ def simulator(settings: DomainSettings) -> Simulator:
 SHOPSTREAM = Domain(
     name="shopstream",
     title="ShopStream",
+    short="shop",
     tables=TABLES,
     simulator=simulator,
     database="SHOPSTREAM_DWH",

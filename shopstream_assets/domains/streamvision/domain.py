@@ -21,6 +21,7 @@ def simulator(settings: DomainSettings) -> Simulator:
 STREAMVISION = Domain(
     name="streamvision",
     title="StreamVision",
+    short="stream",
     tables=TABLES,
     simulator=simulator,
     headlines=HEADLINES,

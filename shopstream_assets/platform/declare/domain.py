@@ -34,11 +34,13 @@ TABLE_NAME = re.compile(r"[A-Za-z0-9_]+")
 class Domain:
     """A business on the platform. Only `name`, `tables` and `simulator` must be given; the rest follows from the name.
 
-    - `name`: begins its asset keys, groups, jobs, sensors, steps and pools, and names its dbt project and the dbt
+    - `name`: begins its asset keys, jobs, sensors, steps and pools, and names its dbt project and the dbt
       source of its staging tables: letters, digits and single underscores, in lower case.
     - `tables`: its source tables. Two domains may have tables of one name.
     - `simulator`: makes the source that `simulated` mode plays.
     - `title`: its name as people write it ("ShopStream").
+    - `short`: begins its groups ("<short>_lake"), whose boxes in Dagster's graph clip what is longer than 17 letters
+      ("<name>").
     - `package`: the Python package that holds it ("shopstream_assets.domains.<name>"); of a package of your own, say
       `__package__`. From it follow the next two.
     - `module`: the module of its definitions, a code location ("<package>.definitions").
@@ -63,6 +65,7 @@ class Domain:
     tables: tuple[SourceTable, ...]
     simulator: Callable[[DomainSettings], Simulator]
     title: str = ""
+    short: str = ""
     package: str = ""
     module: str = ""
     prefix: str = ""
@@ -100,6 +103,7 @@ class Domain:
         package = self.package or f"shopstream_assets.domains.{self.name}"
         follows = {
             "title": self.name.replace("_", " ").title(),
+            "short": self.name,
             "package": package,
             "module": f"{package}.definitions",
             "prefix": prefix,
@@ -116,6 +120,10 @@ class Domain:
         for attribute, value in follows.items():
             if not getattr(self, attribute):
                 object.__setattr__(self, attribute, value)
+
+    def group(self, layer: str) -> str:
+        """The group of its assets of a layer."""
+        return f"{self.short}_{layer}"
 
     @property
     def pool(self) -> str:

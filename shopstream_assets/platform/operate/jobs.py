@@ -21,7 +21,7 @@ def refresh_job(domain: str, on_a_clock: Sequence[dg.AssetChecksDefinition] = ()
 
 def backfill_job(domain: str, on_a_clock: Sequence[dg.AssetChecksDefinition] = ()) -> UnresolvedAssetJobDefinition:
     """What follows from a domain's source, for the chosen days, with its checks; a simulated source plays nothing."""
-    lake = dg.AssetSelection.groups(f"{domain}_lake")
+    lake = dg.AssetSelection.key_prefixes([domain, "lake"])
     return dg.define_asset_job(
         "backfill",
         selection=lake.downstream().materializable() - _checks(on_a_clock),

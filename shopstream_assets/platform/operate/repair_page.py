@@ -32,7 +32,7 @@ def days_to_repair(domain: Domain) -> dg.AssetSpec:
     """The page, as an asset that nothing materializes but the sensor below."""
     return dg.AssetSpec(
         asset_key(domain.name, LAYER, TABLE),
-        group_name=f"{domain.name}_{LAYER}",
+        group_name=domain.group(LAYER),
         description=f"One row per asset of {domain.title} with complete days (UTC) that failed or are missing: which "
         "days, and what repairs them; and the runs that failed. Looked at after every run, and at midnight.",
         owners=["team:data-platform"],

@@ -40,7 +40,7 @@ def table_spec(domain: Domain, layer: str, table: SourceTable, **changes: Any) -
     """Arguments of an AssetSpec that are the same in every layer, with `changes`."""
     return {
         "key": asset_key(domain.name, layer, table.name),
-        "group_name": f"{domain.name}_{layer}",
+        "group_name": domain.group(layer),
         "owners": [table.owner],
         "tags": {"domain": domain.name, "layer": layer},
         **changes,

@@ -37,7 +37,7 @@ def exposure_specs(domain: Domain) -> list[dg.AssetSpec]:
                 asset_key(domain.name, LAYER, name),
                 deps=[translator.get_asset_key(read[node]) for node in exposure["depends_on"]["nodes"] if node in read],
                 description=f"**{exposure.get('label') or name}.** {exposure['description']}",
-                group_name=f"{domain.name}_{LAYER}",
+                group_name=domain.group(LAYER),
                 kinds={exposure["type"], *exposure["tags"]},
                 owners=[owner] if _OWNER.fullmatch(owner) else [],
                 tags={"domain": domain.name, "layer": LAYER},

@@ -33,10 +33,10 @@ class Translator(DagsterDbtTranslator):
         return asset_key(self.domain.name, layer, name)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """domain_layer; sources are grouped where they are made."""
+        """That of the layer; sources are grouped where they are made."""
         if dbt_resource_props["resource_type"] == "source":
             return None
-        return "_".join(self.get_asset_key(dbt_resource_props).path[:2])
+        return self.domain.group(self.get_asset_key(dbt_resource_props).path[1])
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """The model's description, which begins with its grain; its SQL is one click away in the repository."""

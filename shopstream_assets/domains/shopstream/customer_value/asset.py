@@ -43,7 +43,7 @@ def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -
         return dg.AssetSpec(
             keys[name],
             deps=[asset_key(domain.name, "core", table) for table in READS],
-            group_name=f"{domain.name}_models",
+            group_name=domain.group("models"),
             owners=["team:growth"],
             tags={"domain": domain.name, "layer": "models"},
             kinds={"python", "snowflake"},
