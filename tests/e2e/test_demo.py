@@ -166,14 +166,15 @@ def test_its_run_belongs_to_the_code_location_as_one_that_was_launched_on_the_pa
     variables: Mapping[str, str], completed: str
 ) -> None:
     with dg.DagsterInstance.get() as instance:
+        # By this tag the page finds a location's runs.
+        mine = dg.RunsFilter(
+            job_name=SHOPSTREAM.refresh_job, tags={".dagster/repository": f"__repository__@{SHOPSTREAM.name}"}
+        )
+        assert {run.run_id for run in instance.get_runs(mine)} == {run.run_id for run in instance.get_runs()}
         [run] = instance.get_runs(limit=1)
     assert run.is_success
     assert run.remote_job_origin is not None
-    repository = run.remote_job_origin.repository_origin
-    assert repository.code_location_origin.location_name == SHOPSTREAM.name
-    # By this tag the page finds a location's runs.
-    assert run.tags[".dagster/repository"] == repository.get_label()
-    assert run.job_name == SHOPSTREAM.refresh_job
+    assert run.remote_job_origin.repository_origin.code_location_origin.location_name == SHOPSTREAM.name
 
 
 def test_one_more_changes_nothing(folder: Path, variables: Mapping[str, str], completed: str) -> None:
