@@ -99,13 +99,14 @@ lock: ## Resolve the lock files anew (needs uv)
 		--output-file requirements-bench.lock
 	rm $(BENCH).txt
 	$(LOCK) pyproject.toml deploy/requirements.in --constraints requirements.lock --output-file deploy/requirements.lock
-	$(LOCK) --extra dashboards pyproject.toml --constraints requirements.lock --output-file deploy/dashboards.lock
+	$(subst --universal,--python-platform x86_64-manylinux_2_28,$(LOCK)) --extra dashboards pyproject.toml \
+		--constraints requirements.lock --output-file deploy/dashboards.lock
 
 # Snowflake installs what lies beside the app, and needs no way out of the account for it.
 BUNDLE := dist/dashboards
 
 bundle: install ## Gather the dashboards and their packages in dist/dashboards, for Streamlit in Snowflake
-	rm -rf $(BUNDLE)
+	rm -rf $(BUNDLE) build
 	@$(BIN)/python -m pip download --quiet --no-deps --require-hashes --only-binary :all: --python-version 3.11 \
 		--platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --requirement deploy/dashboards.lock --dest $(BUNDLE)
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(BUNDLE) .

@@ -6,7 +6,6 @@ Streamlit runs this file for each visitor, and again for each thing that a visit
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -26,6 +25,7 @@ from shopstream_assets.dashboards.marts import (
 from shopstream_assets.dashboards.periods import elapsed
 from shopstream_assets.dashboards.style import STYLE
 from shopstream_assets.platform.declare.domain import Domain
+from shopstream_assets.platform.declare.environment import warehouse_database
 from shopstream_assets.platform.declare.page import Page
 from shopstream_assets.platform.declare.registry import domains_that_load
 from shopstream_assets.platform.errors import Problem, ServiceError
@@ -75,8 +75,12 @@ def main() -> None:
 
 def _of_the_apps_database(found: list[Domain]) -> list[Domain]:
     """The domain whose marts lie in the database of the app: its owner reads no other."""
-    database = database_in_snowflake()
-    own = [domain for domain in found if os.environ.get(domain.database_variable, domain.database) == database]
+    try:
+        database = database_in_snowflake()
+    except ServiceError as problem:
+        _refused(problem)
+        st.stop()
+    own = [domain for domain in found if warehouse_database(domain) == database]
     if not own:
         st.error(
             f"**No business has its marts in the database {database}.** Create the app in the schema DASHBOARDS of "
@@ -109,12 +113,16 @@ def show(domain: Domain, page: Page) -> None:
         drawn: Callable[[Marts], None] = import_module(page.module).show
         drawn(marts)
     except ServiceError as problem:
-        st.error(f"**The warehouse gives no figures:** {problem.found}", icon=":material/cloud_off:")
-        st.markdown(f"Next: {problem.next_step} This page tries again by itself.")
-        _try_again()
+        _refused(problem)
     except Problem as problem:
         st.error(f"**This page cannot be shown:** {problem.found}", icon=":material/error:")
         st.markdown(f"Next: {problem.next_step}")
+
+
+def _refused(problem: ServiceError) -> None:
+    st.error(f"**The warehouse gives no figures:** {problem.found}", icon=":material/cloud_off:")
+    st.markdown(f"Next: {problem.next_step} This page tries again by itself.")
+    _try_again()
 
 
 @st.fragment(run_every=LOOK_SECONDS)

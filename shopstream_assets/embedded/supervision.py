@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from shopstream_assets.embedded.errors import StackError
 from shopstream_assets.embedded.launch import birth
@@ -82,8 +82,7 @@ class Processes:
         """Whatever `end_left_over` let go on is ended with these."""
         self.orphans += _recorded(self.record)[1]
         for log in self.logs.values():
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_bytes(b"")
+            log.unlink(missing_ok=True)
 
     def start(self, name: str) -> None:
         """Start one, or start it again: then what it had started is killed, unless that is kept until the end."""
@@ -96,7 +95,7 @@ class Processes:
         self.children.pop(name, None)
         with contextlib.ExitStack() as opened:
             # A file, not a pipe: what this starts goes on when this is killed.
-            log = opened.enter_context(self.logs[name].open("ab")) if name in self.logs else None
+            log = opened.enter_context(_appended(self.logs[name])) if name in self.logs else None
             self.running[name] = subprocess.Popen(
                 list(self.commands[name]),
                 env=dict(self.environment),
@@ -110,13 +109,15 @@ class Processes:
     def shorten_logs(self) -> None:
         """Drop all but the end of a log that has grown large. What is appended at that very moment may be lost."""
         for log in self.logs.values():
-            if log.stat().st_size > LOG_BYTES:
-                with log.open("rb+") as file:
-                    file.seek(-KEPT_BYTES, os.SEEK_END)
-                    end = file.read()
-                    file.truncate(0)
-                with log.open("ab") as file:
-                    file.write(end[end.index(b"\n") + 1 :])
+            # Somebody deleted it, or the disk is full: no reason to end what is watched here.
+            with contextlib.suppress(OSError):
+                if log.stat().st_size > LOG_BYTES:
+                    with log.open("rb+") as file:
+                        file.seek(-KEPT_BYTES, os.SEEK_END)
+                        end = file.read()
+                        file.truncate(0)
+                    with log.open("ab") as file:
+                        file.write(end[end.find(b"\n") + 1 :])
 
     def _remember(self) -> None:
         groups = {name: (process.pid, name in self.kept) for name, process in self.running.items()}
@@ -168,6 +169,11 @@ class Processes:
             if orphan.is_running():
                 orphan.kill()
         self.record.unlink(missing_ok=True)
+
+
+def _appended(log: Path) -> BinaryIO:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.open("ab")
 
 
 def end_left_over(record: Path, runs_go_on: bool) -> list[str]:

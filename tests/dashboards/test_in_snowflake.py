@@ -77,6 +77,14 @@ def test_the_pages_of_the_apps_business_are_shown_without_a_login_of_ours(
     assert not [caption for caption in shown["captions"] if "Catalogue" in caption]
 
 
+def test_a_warehouse_that_gives_no_session_is_told_in_words(container: Path, marts: Mapping[str, Warehouse]) -> None:
+    connections = container / "connections.toml"
+    connections.write_text(connections.read_text().replace('password = "', 'password = "not '))
+    shown = look(container, "ANY")
+    assert not shown["exceptions"]
+    assert shown["errors"][0].startswith("**The warehouse gives no figures:**")
+
+
 def test_a_database_without_a_business_is_said_to_be_one(container: Path, marts: Mapping[str, Warehouse]) -> None:
     shown = look(container, os.environ[domain_named("shopstream").database_variable])
     assert not shown["exceptions"]
@@ -94,7 +102,16 @@ def test_the_bundle_is_all_that_the_pages_need(tmp_path: Path) -> None:
         cwd=tmp_path / "app",
         check=True,
     )
-    loads = "import sys; sys.argv = ['']; import shopstream_assets.dashboards.app as app; print(app.__file__)"
+    loads = """
+from importlib import import_module
+import shopstream_assets.dashboards.app as app
+from shopstream_assets.dashboards.world import __file__ as world
+from shopstream_assets.platform.declare.registry import domains
+pages = [import_module(page.module) for domain in domains() for page in domain.pages]
+assert len(pages) > 6 and all(page.show for page in pages)
+assert app.ICON.exists()
+print(app.__file__)
+"""
     done = subprocess.run([python, "-c", loads], cwd=tmp_path / "app", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert Path(done.stdout.strip()).is_relative_to(empty)

@@ -27,7 +27,7 @@ ROOT = DEPLOY.parent
 # What sqlglot knows by its first word only; whatever else it cannot read is a mistake until it is added here.
 UNPARSED = re.compile(
     r"create (role|schema|user|resource monitor|masking policy|compute pool) if not exists |"
-    r"create or replace streamlit |"
+    r"(create or replace|alter) streamlit |remove |"
     r"grant role |grant select on (all|future) tables |grant usage on compute pool |"
     r"alter warehouse \w+ set resource_monitor = |alter tag \S+ set masking policy |"
     r'alter table \S+ modify column "\w+" set tag '
@@ -90,7 +90,7 @@ def test_every_script_may_be_run_again(statements: list[Statement]) -> None:
     """Whatever is created is left alone where it exists; nothing but the app, a copy of files, is replaced."""
     for statement in statements:
         words = statement.text.lower().split()
-        assert words[0] in ("use", "create", "grant", "alter", "describe", "put"), statement.text
+        assert words[0] in ("use", "create", "grant", "alter", "describe", "put", "remove"), statement.text
         if words[0] == "create" and "streamlit" not in words[:4]:
             assert " if not exists " in statement.text, statement.text
             assert "or replace" not in statement.text, statement.text
@@ -268,6 +268,8 @@ def test_the_app_reads_as_a_role_that_may_read_what_reporters_may_and_they_may_o
     assert {what for _, what in reporters} >= {f"streamlit {name}", f"schema {domain.database}.DASHBOARDS"}
     assert f"warehouse {REPORTING}" in {what for _, what in reporters}
     assert f"query_warehouse = {REPORTING} " in app.text
+    live = f"alter streamlit {name} add live version from last"
+    assert [statement.role for statement in statements if statement.text == live] == [owner]
     main_file = re.search(r"main_file = '(.+?)'", app.text)
     assert main_file
     assert (DEPLOY / "snowflake" / main_file[1]).is_file()

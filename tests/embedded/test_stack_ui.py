@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -211,6 +212,16 @@ def test_of_a_log_that_has_grown_large_the_end_stays_and_what_is_printed_then_fo
     assert log.read_text().splitlines() == [*kept, "the last"]
     processes.shorten_logs()
     assert log.read_text().splitlines() == [*kept, "the last"]
+    # One line without an end, and a log that somebody has deleted.
+    log.write_bytes(b"x" * 20_000)
+    processes.shorten_logs()
+    assert log.stat().st_size == 1_000
+    shutil.rmtree(log.parent)
+    processes.shorten_logs()
+    monkeypatch.setitem(processes.commands, "it", [sys.executable, "-c", "print('again')"])  # type: ignore[arg-type]
+    processes.start("it")
+    processes.running["it"].wait()
+    assert log.read_text() == "again\n"
 
 
 @pytest.mark.usefixtures("_stand_ins")

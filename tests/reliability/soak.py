@@ -3,9 +3,9 @@
 Starts `shopstream stack up --ui` in a temporary folder, over a small shop that the writers commit to all the time:
 inserts, updates, deletes, cursors and keys that move, reloads, rows that break a rule. Every minute it takes down what
 each kind of process holds: memory, open files, connections to Postgres; and how large Dagster's storage is. When the
-writers stop, every layer must equal the source after two refreshes, and no run may have failed. Then the event log is
-pruned of all details. Ends with status 1 where something
-is wrong; what lies on disk is printed, and grows with what is written.
+writers stop, every layer must equal the source after two refreshes, and no run may have failed. Then Dagster's storage
+is pruned of all history. Ends with status 1 where something is wrong; what lies on disk is printed, and grows with what
+is written.
 """
 
 from __future__ import annotations

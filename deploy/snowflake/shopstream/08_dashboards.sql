@@ -12,25 +12,26 @@ use role SYSADMIN;
 create schema if not exists SHOPSTREAM_DWH.DASHBOARDS with managed access comment = 'The pages over the marts.';
 create stage if not exists SHOPSTREAM_DWH.DASHBOARDS.APP comment = 'The files of the pages, by `make bundle`.';
 
+remove @SHOPSTREAM_DWH.DASHBOARDS.APP;
 put 'file://dist/dashboards/*' @SHOPSTREAM_DWH.DASHBOARDS.APP auto_compress = false overwrite = true;
 
--- Only an account administrator may make a compute pool.
+-- Only an account administrator may make a compute pool. An app takes a node of its own, so each domain has one.
 use role ACCOUNTADMIN;
 
-create compute pool if not exists DASHBOARDS_POOL
+create compute pool if not exists SHOPSTREAM_DASHBOARDS
     min_nodes = 1
     max_nodes = 1
     instance_family = CPU_X64_XS
     auto_suspend_secs = 600
     auto_resume = true
     initially_suspended = true
-    comment = 'Runs the dashboards of all domains.';
+    comment = 'Runs the dashboards of ShopStream.';
 
 use role SECURITYADMIN;
 
 grant role SHOPSTREAM_REPORTER to role SHOPSTREAM_DASHBOARDS;
 grant role SHOPSTREAM_DASHBOARDS to role SYSADMIN;
-grant usage on compute pool DASHBOARDS_POOL to role SHOPSTREAM_DASHBOARDS;
+grant usage on compute pool SHOPSTREAM_DASHBOARDS to role SHOPSTREAM_DASHBOARDS;
 grant usage, create streamlit on schema SHOPSTREAM_DWH.DASHBOARDS to role SHOPSTREAM_DASHBOARDS;
 grant read on stage SHOPSTREAM_DWH.DASHBOARDS.APP to role SHOPSTREAM_DASHBOARDS;
 
@@ -41,9 +42,11 @@ create or replace streamlit SHOPSTREAM_DWH.DASHBOARDS.PAGES
     from '@SHOPSTREAM_DWH.DASHBOARDS.APP'
     main_file = 'streamlit_app.py'
     runtime_name = 'SYSTEM$ST_CONTAINER_RUNTIME_PY3_11'
-    compute_pool = DASHBOARDS_POOL
+    compute_pool = SHOPSTREAM_DASHBOARDS
     query_warehouse = REPORTING_WH
     title = 'ShopStream';
+-- Until then only its owner sees it.
+alter streamlit SHOPSTREAM_DWH.DASHBOARDS.PAGES add live version from last;
 
 use role SECURITYADMIN;
 

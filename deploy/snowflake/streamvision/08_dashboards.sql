@@ -12,25 +12,26 @@ use role SYSADMIN;
 create schema if not exists STREAMVISION_WH.DASHBOARDS with managed access comment = 'The pages over the marts.';
 create stage if not exists STREAMVISION_WH.DASHBOARDS.APP comment = 'The files of the pages, by `make bundle`.';
 
+remove @STREAMVISION_WH.DASHBOARDS.APP;
 put 'file://dist/dashboards/*' @STREAMVISION_WH.DASHBOARDS.APP auto_compress = false overwrite = true;
 
--- Only an account administrator may make a compute pool.
+-- Only an account administrator may make a compute pool. An app takes a node of its own, so each domain has one.
 use role ACCOUNTADMIN;
 
-create compute pool if not exists DASHBOARDS_POOL
+create compute pool if not exists STREAMVISION_DASHBOARDS
     min_nodes = 1
     max_nodes = 1
     instance_family = CPU_X64_XS
     auto_suspend_secs = 600
     auto_resume = true
     initially_suspended = true
-    comment = 'Runs the dashboards of all domains.';
+    comment = 'Runs the dashboards of StreamVision.';
 
 use role SECURITYADMIN;
 
 grant role STREAMVISION_REPORTER to role STREAMVISION_DASHBOARDS;
 grant role STREAMVISION_DASHBOARDS to role SYSADMIN;
-grant usage on compute pool DASHBOARDS_POOL to role STREAMVISION_DASHBOARDS;
+grant usage on compute pool STREAMVISION_DASHBOARDS to role STREAMVISION_DASHBOARDS;
 grant usage, create streamlit on schema STREAMVISION_WH.DASHBOARDS to role STREAMVISION_DASHBOARDS;
 grant read on stage STREAMVISION_WH.DASHBOARDS.APP to role STREAMVISION_DASHBOARDS;
 
@@ -41,9 +42,11 @@ create or replace streamlit STREAMVISION_WH.DASHBOARDS.PAGES
     from '@STREAMVISION_WH.DASHBOARDS.APP'
     main_file = 'streamlit_app.py'
     runtime_name = 'SYSTEM$ST_CONTAINER_RUNTIME_PY3_11'
-    compute_pool = DASHBOARDS_POOL
+    compute_pool = STREAMVISION_DASHBOARDS
     query_warehouse = REPORTING_WH
     title = 'StreamVision';
+-- Until then only its owner sees it.
+alter streamlit STREAMVISION_WH.DASHBOARDS.PAGES add live version from last;
 
 use role SECURITYADMIN;
 

@@ -15,8 +15,10 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetEventTagsTable
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as EventsTable
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from pydantic import Field
 
 DAYS_KEPT = dt.timedelta(days=30)
@@ -46,9 +48,15 @@ def prune(context: dg.OpExecutionContext, config: Pruning) -> None:
         left = db.union(db.select(EventsTable.c.run_id), db.select(AssetCheckExecutionsTable.c.run_id))
         told_of: set[str] = set(connection.execute(left).scalars())
     with runs.connect() as connection:
-        pruned = _prune_runs(connection, before, told_of)
-    for run_id in pruned:
-        context.instance.compute_log_manager.delete_logs(prefix=[run_id])
+        pruned = _runs_to_prune(connection, before, told_of)
+    if isinstance(logs := context.instance.compute_log_manager, LocalComputeLogManager):
+        # In a bucket they expire by its lifecycle.
+        for run_id in pruned:
+            logs.delete_logs(prefix=[run_id])
+    with runs.connect() as connection:
+        for at in range(0, len(pruned), AT_ONCE):
+            for table in (RunTagsTable, RunsTable):
+                connection.execute(db.delete(table).where(table.c.run_id.in_(pruned[at : at + AT_ONCE])))
     context.log.info(f"Deleted {deleted} events and {len(pruned)} runs of before {before:%Y-%m-%d %H:%M} UTC.")
 
 
@@ -67,7 +75,7 @@ def _prune_events(connection: db.Connection, before: dt.datetime) -> int:
     deleted: int = connection.execute(db.delete(events).where(events.c.timestamp < before, details)).rowcount
     superseded = _superseded(events, partition, events.c.timestamp < before, of_history)
     deleted += connection.execute(db.delete(events).where(events.c.id.in_(superseded))).rowcount
-    connection.execute(db.delete(tags).where(tags.c.event_id.not_in(db.select(events.c.id))))
+    connection.execute(db.delete(tags).where(~db.exists().where(events.c.id == tags.c.event_id)))
     return deleted
 
 
@@ -80,16 +88,15 @@ def _superseded(
     return db.select(ranked.c.id).where(ranked.c.place > 1, ranked.c.is_old)
 
 
-def _prune_runs(connection: db.Connection, before: dt.datetime, told_of: set[str]) -> list[str]:
-    """Delete ended runs of before that moment, except those of which something is left; returns their ids."""
+def _runs_to_prune(connection: db.Connection, before: dt.datetime, told_of: set[str]) -> list[str]:
+    """Ended runs of before that moment, except those of which something is left, and what those are retries of."""
+    retries = (RunTagsTable.c.key.in_((PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG)), RunTagsTable.c.run_id.in_(told_of))
+    tried_before: Iterable[str] = connection.execute(db.select(RunTagsTable.c.value).where(*retries)).scalars()
+    kept = told_of | set(tried_before)
     ended = RunsTable.c.status.in_([status.value for status in FINISHED_STATUSES])
     old = db.select(RunsTable.c.run_id).where(ended, RunsTable.c.create_timestamp < before)
     found: Iterable[str] = connection.execute(old).scalars()
-    pruned = [run_id for run_id in found if run_id not in told_of]
-    for at in range(0, len(pruned), AT_ONCE):
-        for table in (RunTagsTable, RunsTable):
-            connection.execute(db.delete(table).where(table.c.run_id.in_(pruned[at : at + AT_ONCE])))
-    return pruned
+    return [run_id for run_id in found if run_id not in kept]
 
 
 @dg.job(description=f"Delete from Dagster's storage what is older than {DAYS_KEPT.days} days and no longer needed.")
