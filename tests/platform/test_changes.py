@@ -551,6 +551,7 @@ def test_a_clock_that_was_set_back_lets_nothing_wait(
     clock = SimpleNamespace(monotonic=itertools.count(step=3600).__next__)
     with monkeypatch.context() as slow:
         slow.setattr("shopstream_assets.platform.refresh.change_sensor.time", clock)
+        slow.setattr("shopstream_assets.platform.refresh.change_sensor.TICK_SECONDS", float("inf"))
         asked(ahead)
         shop.order(1, 1, "02:00")
         assert "orders" in asked(ahead + AUDIT_EVERY)[day(1)]
@@ -638,9 +639,35 @@ def test_a_table_that_is_too_slow_to_be_looked_at_leaves_the_others_alone_and_is
     found = look(shop.now)
     assert found.changes.get(day(0)) == {"users"}
     assert "statement_timeout" in found.faults["orders"]
-    # The fault is not met again at once, not even by an audit.
-    rest = looked.rest_until["orders"] - shop.now
+    # It is told all the time, and not met again: not even an audit looks at it, which is due after that.
+    met = looked.resting["orders"]
+    rest = met.until - shop.now
     assert rest > dt.timedelta(seconds=0.5 * DUTY)
     looked.audited_at = None
-    assert look(shop.now + rest / 2).faults == {}
-    assert look(shop.now + rest).faults.keys() == {"orders"}
+    for after in (rest / 3, rest / 2):
+        assert look(shop.now + after).faults == found.faults
+        assert (looked.resting, looked.left_out) == ({"orders": met}, {"orders": True})
+    shop.execute("drop view orders", "alter table base rename to orders")
+    shop.execute("delete from orders where id = 2", "delete from orders where id >= 100")
+    assert look(shop.now + rest).changes == {day(2): {"orders"}}
+    assert (looked.resting, looked.left_out) == ({}, {})
+
+
+def test_tables_that_a_tick_has_no_time_for_are_looked_at_by_the_next_as_long_as_this_one_would_have(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Cursor()
+    domain = Domain("shop", TABLES, simulator=lambda _: pytest.fail("nothing is simulated"))
+    # Only an audit sees it.
+    shop.execute("delete from orders where id = 2")
+
+    def look(now: dt.datetime) -> Days:
+        everything = Window.everything(day(3), now)
+        return look_for_changes(domain, shop.source, shop.store, looked, everything, now, set).changes
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shopstream_assets.platform.refresh.change_sensor.TICK_SECONDS", -1)
+        assert look(shop.now) == {}
+    assert looked.left_out == {"orders": True, "users": True}
+    assert look(shop.now + dt.timedelta(seconds=5)) == {day(2): {"orders"}}
+    assert looked.left_out == {}

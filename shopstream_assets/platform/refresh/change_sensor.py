@@ -33,17 +33,28 @@ DUTY = 100
 # A look that ends in a fault after as many seconds is one that the table is too large or too busy for, not one that
 # waited for a lock.
 LONG_SECONDS = 10
+# Dagster ends a tick after 60 s, and what it has found is lost: after as many, other tables wait for the next.
+TICK_SECONDS = 30
+
+
+class Resting(BaseModel):
+    """A table that is left alone for a while, after a look that took long and failed with this fault."""
+
+    until: dt.datetime
+    fault: str
 
 
 class Cursor(BaseModel):
     """What is remembered from tick to tick, and over restarts. Small, as Dagster stores it with every tick.
 
-    `rest_until`: when a table may be looked at again, and at length again, after what the last looks took; under its
-    name alone, when it may be at all, after one that took long and failed.
+    `rest_until`: when a table may be looked at again, and at length again, after what the last looks took. `left_out`:
+    tables that the last tick did not come to, and whether their audit is due.
     """
 
     tables: dict[str, TableMemory] = {}
     rest_until: dict[str, dt.datetime] = {}
+    resting: dict[str, Resting] = {}
+    left_out: dict[str, bool] = {}
     looked_back_at: dt.datetime | None = None
     audited_at: dt.datetime | None = None
 
@@ -131,27 +142,33 @@ def look_for_changes(
     look_back = audit or has_passed(LOOKBACK_EVERY, cursor.looked_back_at, now)
     if cursor.looked_back_at and cursor.looked_back_at > now:
         # By a clock that has been set back since: a rest might last for days.
-        cursor.rest_until = {}
-    first = max(everything.first, everything.end - ONE_DAY * (LOOKBACK_DAYS if look_back else RECENT_DAYS))
-    window = everything.part(first, everything.end)
+        cursor.rest_until, cursor.resting = {}, {}
+    left_out, cursor.left_out = cursor.left_out, {}
     first_day = everything.part(everything.first, everything.first + ONE_DAY)
-    found = Found()
+    found, started = Found(), time.monotonic()
     with source.looking() as reader:
-        for table in domain.tables:
+        for table in sorted(domain.tables, key=lambda table: table.name not in left_out):
             memory = cursor.tables.setdefault(table.name, TableMemory())
-            if audit:
-                memory.settled = {}
-            look = f"{table.name} {'looked back' if look_back else 'recent'}"
-            if not audit and now < cursor.rest_until.get(look, now):
-                continue
-            if now < cursor.rest_until.get(table.name, now):
-                continue
+            audits = audit or left_out.get(table.name, False)
+            looks_back = look_back or table.name in left_out
+            if (resting := cursor.resting.get(table.name)) and now < resting.until:
+                found.faults[table.name] = resting.fault
             looked = time.monotonic()
+            if table.name in found.faults or looked - started > TICK_SECONDS:
+                cursor.left_out[table.name] = audits
+                continue
+            first = max(everything.first, everything.end - ONE_DAY * (LOOKBACK_DAYS if looks_back else RECENT_DAYS))
+            window = everything.part(first, everything.end)
+            if audits:
+                memory.settled = {}
+            look = f"{table.name} {'looked back' if looks_back else 'recent'}"
+            if not audits and now < cursor.rest_until.get(look, now):
+                continue
             with found.faults_of(reader, table):
                 # A new day is news of its own: the one before is over.
                 state = f"{now.date()} {reader.probe(table)}"
                 due = any(asked.is_overdue(now) for asked in memory.asked.values())
-                if not audit and not due and state == (memory.looked_back if look_back else memory.probe):
+                if not audits and not due and state == (memory.looked_back if looks_back else memory.probe):
                     continue
                 begun = time.monotonic()
                 # All rows of a table without a cursor lie on the first day, and what leaves it goes to no other.
@@ -167,10 +184,10 @@ def look_for_changes(
                         looked_at,
                         now,
                         taken,
-                        left_too=audit or (whole and looked_at.from_start),
-                        compare=look_back,
+                        left_too=audits or (whole and looked_at.from_start),
+                        compare=looks_back,
                     )
-                if audit and first > everything.first:
+                if audits and first > everything.first:
                     missing = missing_days(store, table, everything.part(everything.first, first))
                     days |= memory.ask_for_missing(missing, taken() if missing else (), now)
                 found.add(table, days)
@@ -178,15 +195,18 @@ def look_for_changes(
                 is_awaited = any(day in memory.asked for looked_at in windows for day in looked_at.days)
                 state = "" if is_awaited else state
                 memory.probe = state
-                if look_back:
+                if looks_back:
                     memory.looked_back = state
                 cursor.rest_until.pop(look, None)
                 rest = dt.timedelta(seconds=DUTY * (time.monotonic() - begun))
                 if rest.total_seconds() > INTERVAL_SECONDS:
                     cursor.rest_until[look] = now + rest
             if table.name in found.faults and (took := time.monotonic() - looked) > LONG_SECONDS:
-                # Not even the audit: a tick that such looks make too long ends without a result for any table.
-                cursor.rest_until[table.name] = now + dt.timedelta(seconds=DUTY * took)
+                rest = dt.timedelta(seconds=DUTY * took)
+                cursor.resting[table.name] = Resting(until=now + rest, fault=found.faults[table.name])
+                cursor.left_out[table.name] = audits
+            else:
+                cursor.resting.pop(table.name, None)
             memory.forget_outside(
                 everything.end - ONE_DAY * LOOKBACK_DAYS,
                 everything.end,
