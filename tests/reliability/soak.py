@@ -177,6 +177,10 @@ def soak(siege: Siege, minutes: float, writers: Writers) -> tuple[list[str], lis
         after = run["creationTime"] - writers.last_commit
         asked = {name: value for name, value in run["tags"].items() if not name.startswith(".")}
         print(f"{after:6.1f} s after the last commit: {run['runId']} {asked}")
+    for run in runs:
+        if run["status"] != "SUCCESS":
+            print(f"{run['creationTime'] - started:6.0f} s after the first commit: {run['runId']} {run['status']}")
+            print(siege.page.failures(run["runId"])[:3000])
     print("\n".join(siege.acts))
     wrong = [] if rest.how == "by itself" else [f"no rest by itself: {rest}"]
     if ends.keys() - {"SUCCESS"}:
