@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from kills import search
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def environment_of_its_own() -> Iterator[None]:
