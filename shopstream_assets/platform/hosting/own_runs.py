@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 
 import dagster as dg
+
+from shopstream_assets.platform.hosting.run_launcher import to_its_end
 
 
 def command(module: str, location: str, job: str, tags: Mapping[str, str]) -> list[str]:
@@ -62,16 +63,13 @@ def create(
 
 def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Execute the run in this process; whether it succeeded. An interruption cancels it."""
-    from dagster._core.errors import DagsterExecutionInterruptedError
-    from dagster._grpc.impl import core_execute_run
     from dagster._utils.hosted_user_process import recon_job_from_origin
     from dagster._utils.interrupts import capture_interrupts
 
     if run.job_code_origin is None:
         raise LookupError(f"run {run.run_id} does not say where its code is.")
-    with capture_interrupts(), suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):
-        for _ in core_execute_run(recon_job_from_origin(run.job_code_origin), run, instance, inject_env_vars=True):
-            pass
+    with capture_interrupts():
+        to_its_end(recon_job_from_origin(run.job_code_origin), run, instance)
     ended = instance.get_run_by_id(run.run_id)
     return ended is not None and ended.is_success
 

@@ -22,13 +22,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from time import sleep
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import dagster as dg
 from dagster._core.errors import DagsterLaunchFailedError
 from dagster._core.instance import InstanceRef
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.reconstruct import ReconstructableJob
 
 PRELOAD = "shopstream_assets.platform.hosting.preload"
 # To fork, or to load the libraries first, and to find the run in Dagster's storage.
@@ -210,11 +213,20 @@ def living_worker(file: Path) -> int | None:
     return None
 
 
+def to_its_end(job: "ReconstructableJob", run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+    """Execute a run in this process, until it ends or an interruption cancels it."""
+    from dagster._core.errors import DagsterExecutionInterruptedError
+    from dagster._grpc.impl import core_execute_run
+
+    # What goes wrong is in the run's log before it is raised; an interruption was asked for.
+    with suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):
+        for _ in core_execute_run(job, run, instance, inject_env_vars=True):
+            pass
+
+
 def work(run_id: str, instance_ref: InstanceRef, file: Path, tells: Connection) -> None:
     """Execute a run in this process. `file` is locked while it lives, and gone once Dagster knows the run as ended."""
-    from dagster._core.errors import DagsterExecutionInterruptedError
     from dagster._core.events import EngineEventData
-    from dagster._grpc.impl import core_execute_run
     from dagster._utils.hosted_user_process import recon_job_from_origin
     from dagster._utils.interrupts import capture_interrupts
 
@@ -235,10 +247,7 @@ def work(run_id: str, instance_ref: InstanceRef, file: Path, tells: Connection) 
             instance.report_engine_event(f"Started a process for the run (pid {os.getpid()}).", run, started)
             job = recon_job_from_origin(run.job_code_origin)
             try:
-                # What goes wrong is in the run's log before it is raised; an interruption was asked for.
-                with suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):
-                    for _ in core_execute_run(job, run, instance, inject_env_vars=True):
-                        pass
+                to_its_end(job, run, instance)
             finally:
                 clear_scratch(file)
                 run = instance.get_run_by_id(run_id)
