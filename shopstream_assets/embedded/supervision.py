@@ -106,6 +106,10 @@ class Processes:
             )
         self._remember()
 
+    def where_it_says_why(self, name: str) -> str:
+        """Where to look for what one printed before it ended."""
+        return f"Its log says why: {self.logs[name]};" if name in self.logs else "Its last lines above say why;"
+
     def shorten_logs(self) -> None:
         """Drop all but the end of a log that has grown large. What is appended at that very moment may be lost."""
         for log in self.logs.values():

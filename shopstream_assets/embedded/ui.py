@@ -133,13 +133,6 @@ def serve(
         hollow=dict.fromkeys(started.keys() - {DAEMON, WEBSERVER, DASHBOARDS}, "grpc"),
     )
     deaths = Deaths(say)
-
-    def advice(name: str) -> str:
-        told = (
-            f"Its log says why: {processes.logs[name]};" if name in processes.logs else "Its last lines above say why;"
-        )
-        return f"{told} `shopstream doctor` checks what it needs."
-
     try:
         # Under our handlers: a script's `make up &` ignores SIGINT, and so would whatever it starts.
         with interrupts():
@@ -150,8 +143,8 @@ def serve(
                     continue
                 processes.start(name)
                 if name not in (DAEMON, WEBSERVER):
-                    _wait_for(_listens(processes.commands[name]), name, processes, deaths, advice)
-            _wait_for(lambda: _page_answers(port), WEBSERVER, processes, deaths, advice)
+                    _wait_for(_listens(processes.commands[name]), name, processes, deaths)
+            _wait_for(lambda: _page_answers(port), WEBSERVER, processes, deaths)
             say(f"Dagster is at http://127.0.0.1:{port} - Ctrl-C stops it.")
             if awaited := processes.commands.get(DASHBOARDS):
                 processes.start(DASHBOARDS)
@@ -162,7 +155,7 @@ def serve(
                     say(f"The dashboards are at http://127.0.0.1:{awaited[-1]}")
                     awaited = None
                 for name, how in (processes.ended() | processes.emptied()).items():
-                    deaths.count(name, how, advice(name))
+                    deaths.count(name, how, _advice(processes, name))
                     processes.start(name)
                 time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
@@ -171,9 +164,11 @@ def serve(
         processes.stop()
 
 
-def _wait_for(
-    ready: Callable[[], bool], name: str, processes: Processes, deaths: Deaths, advice: Callable[[str], str]
-) -> None:
+def _advice(processes: Processes, name: str) -> str:
+    return f"{processes.where_it_says_why(name)} `shopstream doctor` checks what it needs."
+
+
+def _wait_for(ready: Callable[[], bool], name: str, processes: Processes, deaths: Deaths) -> None:
     """Wait until a process serves; raises StackError when any ends first, or none of it comes in time.
 
     A code server whose code has ended is started again: it is as likely to have been killed as to be wrong.
@@ -181,14 +176,14 @@ def _wait_for(
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         for ended, how in processes.ended().items():
-            raise StackError(f"Starting {ended} of Dagster: it ended by itself {how}. {advice(ended)}")
+            raise StackError(f"Starting {ended} of Dagster: it ended by itself {how}. {_advice(processes, ended)}")
         for emptied, how in processes.emptied().items():
-            deaths.count(emptied, how, advice(emptied))
+            deaths.count(emptied, how, _advice(processes, emptied))
             processes.start(emptied)
         if time.monotonic() > deadline:
             raise StackError(
-                f"Starting {name} of Dagster: no answer after {START_SECONDS} s. {advice(name)} Run it again: "
-                "on a slow machine it is quicker the second time."
+                f"Starting {name} of Dagster: no answer after {START_SECONDS} s. {_advice(processes, name)} Run it "
+                "again: on a slow machine it is quicker the second time."
             )
         time.sleep(0.1)
 
