@@ -388,9 +388,6 @@ def test_a_bucket_that_is_missing_is_named(lines: Spoiled, layer: str) -> None:
 def test_settings_with_which_s3_cannot_be_asked_are_told(
     lines: Spoiled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: dict[str, str], found: str
 ) -> None:
-    import boto3
-
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -44,15 +44,19 @@ class ObjectStoreResource(dg.ConfigurableResource):
         """The boto3 client, made once; safe for threads."""
         if self._client is None:
             import boto3
+            import botocore.session
             from botocore.config import Config
 
+            session = botocore.session.get_session()
+            # To read when each object was stored, which nobody asks for, would be most of what a listing costs.
+            session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
             config = Config(
                 connect_timeout=CONNECT_TIMEOUT,
                 read_timeout=READ_TIMEOUT,
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
                 max_pool_connections=CONCURRENCY,
             )
-            self._client = boto3.client("s3", config=config)
+            self._client = boto3.Session(botocore_session=session).client("s3", config=config)
         return self._client
 
     def put(self, key: str, content: bytes, content_type: str) -> str:
