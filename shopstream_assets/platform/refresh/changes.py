@@ -129,7 +129,8 @@ def differing_days(
 
     Days that are `taken` wait, for a run is on them; that is asked only where there is something to do. A day from
     which rows have left, and nothing else, is asked for where `left_too` says so, and so is one of which objects are
-    lost in the lake; without `compare`, one from which rows have left is not looked at any closer.
+    lost in the lake; without `compare`, one from which rows have left is not looked at any closer. An empty day that
+    the lake does not have is asked for too, from its first moment on: what is missing can be told from what is empty.
     """
     found = reader.fingerprints(table, window)
     digests = {day: _digest(found.get(day, EMPTY), day < now.date()) for day in window.days}
@@ -145,9 +146,6 @@ def differing_days(
     for day, manifest in manifests.items():
         fingerprint = found.get(day, EMPTY)
         before = memory.asked.get(day)
-        # An empty day that is over is published too: what is missing can then be told from what is empty.
-        if manifest is None and day not in found and day >= now.date():
-            continue
         if manifest and manifest.is_of(fingerprint) and not (reading and reads_otherwise(manifest, reading)):
             memory.asked.pop(day, None)
             memory.settled[day] = digests[day]
