@@ -10,9 +10,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from shopstream_assets.platform.declare.domain import Domain
+    from shopstream_assets.platform.hosting.own_runs import Wanted
 
 DAYS = 90
+# The last of them are played one after another: what changes on one is seen to change, and kept in staging's log.
+DAY_BY_DAY = 7
 # What died may be started again meanwhile, by `make up`.
 OUTAGE_SECONDS = 10
 
@@ -90,8 +93,7 @@ def show(domain: Domain, console: Console) -> None:
         graph = definitions.resolve_asset_graph()
         pending = find_pending(instance, graph)
         if pending:
-            steps = len(definitions.resolve_job_def(domain.refresh_job).nodes)
-            materialize(instance, domain, pending, steps, console)
+            materialize(instance, domain, runs_of(graph, pending), console)
         failed = failed_blocking_checks(instance, graph)
         services = Services.of(domain)
         days = [dt.date.fromisoformat(key) for key in demo_days(graph)]
@@ -139,8 +141,39 @@ def failed_blocking_checks(instance: dg.DagsterInstance, graph: dg.AssetGraph) -
     return [f"{key.asset_key.to_user_string()}: {key.name}" for key in blocking if outcomes[key] in ("error", "none")]
 
 
-def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, steps: int, console: Console) -> None:
-    """Materialize every asset of a domain over the days in one run of its job, showing its progress.
+def runs_of(graph: dg.AssetGraph, pending: Pending) -> list[Wanted]:
+    """The runs of a demo: the source is played, its last days one by one up to staging; then follows all the rest.
+
+    The last run goes over all days of the lake: those that were only played, and those that rows have left since. Of a
+    source that nobody plays there is nothing to see day by day: all is one run.
+    """
+    from shopstream_assets.platform.declare.domain import LAYERS
+    from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
+    from shopstream_assets.platform.hosting.own_runs import Wanted
+
+    def wanted(first: str, last: str, assets: Collection[dg.AssetKey] = ()) -> Wanted:
+        span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        checks = [key for key in graph.asset_check_keys if key.asset_key in assets and not is_on_a_clock(graph, key)]
+        return Wanted(span, *(sorted(key.to_user_string() for key in keys) for keys in (assets, checks)))
+
+    def of(*layers: str) -> list[dg.AssetKey]:
+        return [key for key in graph.materializable_asset_keys if key.path[1] in layers]
+
+    source, lake, staging, *_ = LAYERS
+    days = demo_days(graph)
+    earlier = [day for day in days[:-DAY_BY_DAY] if pending.first <= day <= pending.last]
+    single = [day for day in days[-DAY_BY_DAY:] if pending.first <= day <= pending.last]
+    if not of(source) or pending.first == pending.last:
+        return [wanted(pending.first, pending.last)]
+    return [
+        *([wanted(earlier[0], earlier[-1], of(source))] if earlier else []),
+        *(wanted(day, day, of(source, lake, staging)) for day in single),
+        wanted(pending.first, pending.last, graph.materializable_asset_keys - set(of(source))),
+    ]
+
+
+def materialize(instance: dg.DagsterInstance, domain: Domain, runs: Sequence[Wanted], console: Console) -> None:
+    """Execute runs of a domain's job one after another, showing their progress.
 
     Raises DemoFailed with the errors of the steps that failed.
     """
@@ -154,15 +187,15 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, 
     from shopstream_assets.platform.transform.assets import built_manifest
 
     mark = {f"{domain.name}/demo": uuid4().hex}
-    span = {"dagster/asset_partition_range_start": pending.first, "dagster/asset_partition_range_end": pending.last}
     # What is left of a killed one is asked for by the sensors, and by the next demo: no one else is to try it again.
-    tags = {**mark, **span, "dagster/max_retries": "0"}
-    command = own_runs.command(domain.module, domain.name, domain.refresh_job, tags)
+    tags = {**mark, "dagster/max_retries": "0"}
+    marked = [replace(run, tags={**run.tags, **tags}) for run in runs]
+    command = own_runs.command(domain.module, domain.name, domain.refresh_job, marked)
     log = Path(os.environ["SHOPSTREAM_DAGSTER_DIR"]).parent / "logs" / f"demo_{domain.name}.log"
     found = dg.RunsFilter(tags=mark)
     with (
         log.open("w") as output,
-        progress(console, f"{pending.first} to {pending.last}", steps) as advance,
+        progress(console) as advance,
         interrupts(),
     ):
         built_manifest(domain)
@@ -189,10 +222,11 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, 
                 # Storage may be away for a moment: `make up` beside this starts what dies.
                 with suppress(DBAPIError):
                     for run in instance.get_runs(found, limit=1):
-                        advance(instance, run.run_id)
+                        advance(instance, run)
         except KeyboardInterrupt:
-            for run in instance.get_runs(found):
-                instance.report_run_canceling(run)
+            for run in instance.get_runs(found, limit=1):
+                if not run.is_finished:
+                    instance.report_run_canceling(run)
             # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
             worker.terminate()
             raise
@@ -202,9 +236,8 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, pending: Pending, 
             raise
         finally:
             worker.wait()
-    runs = instance.get_runs(found, limit=1)
-    if not runs or not runs[0].is_success:
-        told = failures(instance, runs[0].run_id) if runs else ""
+    if worker.returncode != 0:
+        told = "\n".join(failures(instance, run.run_id) for run in instance.get_runs(found, limit=1))
         raise DemoFailed(f"The run failed:\n{told or died(worker.returncode)}\nThe log is {log}.")
 
 
@@ -226,8 +259,8 @@ def failures(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 @contextmanager
-def progress(console: Console, what: str, steps: int) -> Iterator[Callable[[dg.DagsterInstance, str], None]]:
-    """A bar that counts the steps of a run; the yielded function looks at the run and moves it."""
+def progress(console: Console) -> Iterator[Callable[[dg.DagsterInstance, dg.DagsterRun], None]]:
+    """A bar that counts the steps of one run after another; the yielded function looks at a run and moves it."""
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -236,12 +269,20 @@ def progress(console: Console, what: str, steps: int) -> Iterator[Callable[[dg.D
         TimeElapsedColumn(),
         console=console,
     ) as bar:
-        task, seen = bar.add_task(f"Materializing {what}", total=steps), Steps()
+        task, runs = bar.add_task("Materializing", total=None), dict[str, Steps]()
 
-        def advance(instance: dg.DagsterInstance, run_id: str) -> None:
-            seen.look(instance, run_id)
+        def advance(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+            seen = runs.setdefault(run.run_id, Steps())
+            seen.look(instance, run.run_id)
             running = ", ".join(step.split("__", 1)[-1].replace("__", "/") for step in seen.running)
-            bar.update(task, completed=seen.ended, description=f"Materializing {what}: {running or '...'}")
+            first, last = (run.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
+            days = first if first == last else f"{first} to {last}"
+            bar.update(
+                task,
+                total=len(run.step_keys_to_execute or ()),
+                completed=seen.ended,
+                description=f"Materializing {days}: {running or '...'}",
+            )
 
         yield advance
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dagster_process import wait_for
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
 from shopstream_assets.embedded import stack
+from shopstream_assets.platform.declare.settings import LOADING
 from shopstream_assets.platform.hosting import own_runs
 
 SECONDS = 300
@@ -162,7 +164,22 @@ def test_the_next_demo_completes_it_and_shows_every_layer(completed: str) -> Non
     assert re.search(r"mart_sales_overview +[1-9]", completed)
 
 
-def test_its_run_belongs_to_the_code_location_as_one_that_was_launched_on_the_page(
+def test_the_last_week_was_played_day_by_day_and_staging_tells_how_its_orders_changed(completed: str) -> None:
+    week, warehouse = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=7), Services.of(SHOPSTREAM).warehouse
+    lives = defaultdict[int, list[str]](list)
+    with warehouse.connection(LOADING) as session, session.cursor() as cursor:
+        cursor.execute(
+            f"select id, status from {warehouse.database}.STAGING.STG_ORDERS where created_at >= %s "
+            "and not coalesce(_deleted, false) order by _snapshot, updated_at",
+            (week.isoformat(),),
+        )
+        for order, status in cursor.fetchall():
+            if status not in lives[order]:
+                lives[order].append(status)
+    assert {"paid", "paid shipped", "paid shipped delivered"} <= set(map(" ".join, lives.values()))
+
+
+def test_its_runs_belong_to_the_code_location_as_those_launched_on_the_page(
     variables: Mapping[str, str], completed: str
 ) -> None:
     with dg.DagsterInstance.get() as instance:
@@ -171,10 +188,13 @@ def test_its_run_belongs_to_the_code_location_as_one_that_was_launched_on_the_pa
             job_name=SHOPSTREAM.refresh_job, tags={".dagster/repository": f"__repository__@{SHOPSTREAM.name}"}
         )
         assert {run.run_id for run in instance.get_runs(mine)} == {run.run_id for run in instance.get_runs()}
-        [run] = instance.get_runs(limit=1)
-    assert run.is_success
-    assert run.remote_job_origin is not None
-    assert run.remote_job_origin.repository_origin.code_location_origin.location_name == SHOPSTREAM.name
+        [latest], mark = instance.get_runs(limit=1), f"{SHOPSTREAM.name}/demo"
+        runs = instance.get_runs(dg.RunsFilter(tags={mark: latest.tags[mark]}))
+    assert len(runs) == 1 + 7 + 1, "two weeks, a week day by day, and all that follows"
+    for run in runs:
+        assert run.is_success
+        assert run.remote_job_origin is not None
+        assert run.remote_job_origin.repository_origin.code_location_origin.location_name == SHOPSTREAM.name
 
 
 def test_one_more_changes_nothing(folder: Path, variables: Mapping[str, str], completed: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m shopstream_assets.platform.hosting.own_runs`: a run of a code location's job, executed by this process.
+"""`python -m shopstream_assets.platform.hosting.own_runs`: runs of a code location's job, executed by this process.
 
 As `dagster job execute`, whose runs belong to no code location: Dagster's page leaves them out of its timeline and of
 the job's history. These do, as if they had been launched there.
@@ -8,57 +8,66 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from shopstream_assets.platform.hosting.run_launcher import to_its_end
 
-
-def command(module: str, location: str, job: str, tags: Mapping[str, str]) -> list[str]:
-    """What to type for a run of `job` with these tags; its status is 0 where the run succeeded."""
-    return [sys.executable, "-m", __name__, module, location, job, json.dumps(tags)]
+if TYPE_CHECKING:
+    from dagster._core.remote_representation.code_location import CodeLocation
 
 
-def create(
-    instance: dg.DagsterInstance, module: str, location: str, job: str, tags: Mapping[str, str]
-) -> dg.DagsterRun:
-    """A run of a job of the code location that loads `module`, not yet begun.
+@dataclass(frozen=True)
+class Wanted:
+    """A run: its tags, and those of the job's assets and checks that it is for; the whole job where no asset is named.
 
-    Raises DagsterUserCodeProcessError, or what the module raises, where that does not load.
+    Assets are told as `domain/layer/table`, checks as `domain/layer/table:check`.
     """
+
+    tags: Mapping[str, str]
+    assets: Sequence[str] = ()
+    checks: Sequence[str] = ()
+
+
+def command(module: str, location: str, job: str, runs: Sequence[Wanted]) -> list[str]:
+    """What to type for runs of `job`, one after another; its status is 0 where all succeeded, and one ends the rest."""
+    return [sys.executable, "-m", __name__, module, location, job, json.dumps([asdict(run) for run in runs])]
+
+
+def create(instance: dg.DagsterInstance, code: CodeLocation, job: str, wanted: Wanted) -> dg.DagsterRun:
+    """A run of a job of the code location, not yet begun."""
     from dagster._core.definitions.selector import JobSubsetSelector
-    from dagster._core.remote_origin import InProcessCodeLocationOrigin
-    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
     from dagster._core.utils import make_new_run_id
 
-    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=module)
-    with InProcessCodeLocationOrigin(loadable_target_origin=target, location_name=location).create_location(
-        instance
-    ) as loaded:
-        [repository] = loaded.get_repositories().values()
-        wanted = loaded.get_job(JobSubsetSelector(location, repository.name, job, op_selection=None))
-        plan = loaded.get_execution_plan(wanted, {}, None, None, instance).execution_plan_snapshot
-        return instance.create_run(
-            job_name=job,
-            run_id=make_new_run_id(),
-            run_config={},
-            status=None,
-            tags={**wanted.tags, **tags},
-            root_run_id=None,
-            parent_run_id=None,
-            step_keys_to_execute=plan.step_keys_to_execute,
-            execution_plan_snapshot=plan,
-            job_snapshot=wanted.job_snapshot,
-            parent_job_snapshot=wanted.parent_job_snapshot,
-            asset_selection=None,
-            asset_check_selection=None,
-            resolved_op_selection=None,
-            op_selection=None,
-            remote_job_origin=wanted.get_remote_origin(),
-            job_code_origin=wanted.get_python_origin(),
-            asset_graph=repository.asset_graph,
-        )
+    [repository] = code.get_repositories().values()
+    assets = frozenset(map(dg.AssetKey.from_user_string, wanted.assets)) or None
+    # Left to Dagster, those of its assets would be checked that are in no job but on a clock.
+    checks = frozenset(map(dg.AssetCheckKey.from_user_string, wanted.checks)) if assets else None
+    found = code.get_job(JobSubsetSelector(code.name, repository.name, job, None, assets, checks))
+    plan = code.get_execution_plan(found, {}, None, None, instance).execution_plan_snapshot
+    return instance.create_run(
+        job_name=job,
+        run_id=make_new_run_id(),
+        run_config={},
+        status=None,
+        tags={**found.tags, **wanted.tags},
+        root_run_id=None,
+        parent_run_id=None,
+        step_keys_to_execute=plan.step_keys_to_execute,
+        execution_plan_snapshot=plan,
+        job_snapshot=found.job_snapshot,
+        parent_job_snapshot=found.parent_job_snapshot,
+        asset_selection=assets,
+        asset_check_selection=checks,
+        resolved_op_selection=None,
+        op_selection=None,
+        remote_job_origin=found.get_remote_origin(),
+        job_code_origin=found.get_python_origin(),
+        asset_graph=repository.asset_graph,
+    )
 
 
 def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -74,10 +83,19 @@ def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return ended is not None and ended.is_success
 
 
-def main(module: str, location: str, job: str, tags: str) -> None:
-    """Create the run and execute it."""
-    with dg.DagsterInstance.get() as instance:
-        sys.exit(not execute(instance, create(instance, module, location, job, json.loads(tags))))
+def main(module: str, location: str, job: str, runs: str) -> None:
+    """Create each run and execute it, up to the first that does not succeed.
+
+    Raises DagsterUserCodeProcessError, or what the module raises, where that does not load.
+    """
+    from dagster._core.remote_origin import InProcessCodeLocationOrigin
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=module)
+    origin = InProcessCodeLocationOrigin(loadable_target_origin=target, location_name=location)
+    with dg.DagsterInstance.get() as instance, origin.create_location(instance) as code:
+        wanted = (Wanted(**each) for each in json.loads(runs))
+        sys.exit(not all(execute(instance, create(instance, code, job, each)) for each in wanted))
 
 
 if __name__ == "__main__":
