@@ -7,6 +7,8 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 
 from shopstream_assets.platform.lake.manifest import LakeObject, Manifest
 from shopstream_assets.platform.lake.object_store import CONCURRENCY, ObjectMissing, ObjectStoreResource
@@ -14,15 +16,17 @@ from shopstream_assets.platform.lake.object_store import CONCURRENCY, ObjectMiss
 
 def lake_differences(store: ObjectStoreResource, manifests: Iterable[Manifest]) -> Iterator[str]:
     """What the bucket has otherwise than the manifests say, a sentence each: every object is fetched."""
+    held = [(manifest, (*manifest.objects, *manifest.quarantine_objects)) for manifest in manifests]
     with ThreadPoolExecutor(CONCURRENCY) as pool:
-        for manifest in manifests:
-            objects = (*manifest.objects, *manifest.quarantine_objects)
-            found = list(zip(objects, pool.map(lambda item: _stored_rows(store, item), objects), strict=True))
+        # All at once: most days have one object, and would wait for each other.
+        stored = pool.map(partial(_stored_rows, store), (item for _, objects in held for item in objects))
+        for manifest, objects in held:
+            found = list(zip((item.kind for item in objects), islice(stored, len(objects)), strict=True))
             wrong = [told for _, told in found if isinstance(told, str)]
             yield from wrong
             rows: Counter[str] = Counter()
-            for item, told in found:
-                rows[item.kind] += told if isinstance(told, int) else 0
+            for kind, told in found:
+                rows[kind] += told if isinstance(told, int) else 0
             if not wrong and rows["current"] + rows["quarantine"] != manifest.source_rows:
                 yield (
                     f"{manifest.partition}: the source had {manifest.source_rows} rows, the objects hold "
