@@ -16,6 +16,7 @@ from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.operate.connections import check_connections
 from shopstream_assets.platform.operate.jobs import backfill_job, check_job, daily_checks, daily_refresh, refresh_job
+from shopstream_assets.platform.operate.lake_pruning import prune_lake, prune_lake_daily
 from shopstream_assets.platform.operate.notifications import notify_failed_runs
 from shopstream_assets.platform.operate.on_demand import s3, snowflake
 from shopstream_assets.platform.operate.pruning import PRUNE_WEEKLY, prune_event_log
@@ -79,6 +80,7 @@ def domain_definitions(
     on_a_clock = [*whole_table_checks(domain, settings), *on_a_clock]
     refresh, connections = refresh_job(domain.name, on_a_clock), resources(domain, source)
     checking = check_job(domain.name, [sources_checked, *on_a_clock])
+    pruning = prune_lake(domain)
     return dg.Definitions(
         assets=[
             *sources,
@@ -93,8 +95,13 @@ def domain_definitions(
             *checks,
             freshness_checks(domain.name, ages, settings.start_date),
         ],
-        jobs=[refresh, backfill_job(domain.name, on_a_clock), checking, check_connections, prune_event_log],
-        schedules=[daily_refresh(domain.name, refresh), daily_checks(domain.name, checking), PRUNE_WEEKLY],
+        jobs=[refresh, backfill_job(domain.name, on_a_clock), checking, check_connections, prune_event_log, pruning],
+        schedules=[
+            daily_refresh(domain.name, refresh),
+            daily_checks(domain.name, checking),
+            prune_lake_daily(domain.name, pruning),
+            PRUNE_WEEKLY,
+        ],
         sensors=[
             change_sensor(domain, settings.start_date, connections["source"], connections["store"]),
             catch_up_sensor(domain, settings.start_date, connections["store"], connections["warehouse"]),

@@ -32,10 +32,14 @@ def template() -> dict[str, Any]:
 
 
 def _allowed(document: dict[str, Any]) -> set[tuple[str, str]]:
+    def each(found: Any) -> list[Any]:
+        return found if isinstance(found, list) else [found]
+
     return {
-        (action, statement["Resource"]["Sub"].removeprefix(ARN))
+        (action, resource["Sub"].removeprefix(ARN))
         for statement in document["Statement"]
-        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        for action in each(statement["Action"])
+        for resource in each(statement["Resource"])
     }
 
 
@@ -48,7 +52,7 @@ def _snowflake(template: dict[str, Any]) -> dict[str, Any]:
     return policy["PolicyDocument"]
 
 
-def test_the_platform_may_write_where_tables_and_quarantine_lie_and_delete_only_probes(
+def test_the_platform_may_read_write_and_prune_where_tables_and_quarantine_lie_and_delete_nothing_else_but_probes(
     template: dict[str, Any],
 ) -> None:
     allowed = _allowed(_platform(template))
@@ -56,7 +60,10 @@ def test_the_platform_may_write_where_tables_and_quarantine_lie_and_delete_only_
         ("s3:ListBucket", ""),
         ("s3:GetObject", "/raw/*"),
         ("s3:PutObject", "/raw/*"),
+        ("s3:DeleteObject", "/raw/*"),
+        ("s3:GetObject", "/quarantine/*"),
         ("s3:PutObject", "/quarantine/*"),
+        ("s3:DeleteObject", "/quarantine/*"),
         ("s3:GetObject", "/_compute_logs/*"),
         ("s3:PutObject", "/_compute_logs/*"),
         ("s3:GetObject", "/_doctor/*"),
@@ -65,7 +72,8 @@ def test_the_platform_may_write_where_tables_and_quarantine_lie_and_delete_only_
     }
     for table in [table for domain in domains() for table in domain.tables]:
         for prefix in (table.lake_prefix, table.quarantine_prefix):
-            assert ("s3:PutObject", f"/{prefix.split('/')[0]}/*") in allowed
+            for action in ("GetObject", "PutObject", "DeleteObject"):
+                assert (f"s3:{action}", f"/{prefix.split('/')[0]}/*") in allowed
 
 
 def test_the_platform_may_list_without_a_prefix_so_that_a_missing_object_is_not_access_denied(

@@ -40,7 +40,7 @@ def extract_to_lake(
     force, when a service fails, the table cannot be read, the source is not the one that was read before, or more of
     its rows are gone than its declaration lets pass.
     """
-    with source.snapshot([table], alone=f"extract {store.bucket}/{table.lake_prefix}") as reader:
+    with source.snapshot([table], alone=its_turn(store, table)) as reader:
         extracted_at = dt.datetime.now(dt.UTC)
         snapshot = reader.moment()
         place = placed(read_head(store, table), table, snapshot, extracted_at)
@@ -75,6 +75,11 @@ def extract_to_lake(
                 _refuse_loss(reader, table, deleted)
             write_head(store, table, place.head)
             return reading.drift, writer.publish(counted, etags)
+
+
+def its_turn(store: ObjectStoreResource, table: SourceTable) -> str:
+    """What one extraction of a table at a time, and whatever must not happen during one, waits for."""
+    return f"extract {store.bucket}/{table.lake_prefix}"
 
 
 def _unchanged(

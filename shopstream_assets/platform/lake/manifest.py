@@ -28,6 +28,8 @@ from shopstream_assets.platform.lake.object_store import (
 if TYPE_CHECKING:
     from shopstream_assets.platform.sources.reading import Fingerprint
 
+MANIFESTS = "_manifests"
+"""The folder of a table's manifests, beside those of its partitions."""
 PARTITION_COLUMN = "_partition_date"
 SNAPSHOT_COLUMN = "_snapshot"
 DELETED_COLUMN = "_deleted"
@@ -127,7 +129,7 @@ def partition_prefix(table: SourceTable, day: dt.date) -> str:
 
 def manifest_key(table: SourceTable, day: dt.date) -> str:
     """Key of a partition's manifest."""
-    return f"{table.lake_prefix}/_manifests/dt={day}.json"
+    return f"{table.lake_prefix}/{MANIFESTS}/dt={day}.json"
 
 
 def read_manifests(
@@ -199,7 +201,7 @@ class ManifestChanged(Problem):
 
 def published(store: ObjectStoreResource, table: SourceTable, window: Window) -> dict[dt.date, str]:
     """The ETag of the manifest of each day that has one; from one listing."""
-    folder = f"{table.lake_prefix}/_manifests/"
+    folder = f"{table.lake_prefix}/{MANIFESTS}/"
     start, end = (f"{folder}dt={day}" for day in (window.first, window.end))
     return {
         dt.date.fromisoformat(key.removeprefix(f"{folder}dt=").removesuffix(".json")): etag

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,6 +23,8 @@ CONCURRENCY = 16
 CONNECT_TIMEOUT = 10
 READ_TIMEOUT = 60
 ATTEMPTS = 4
+# Objects that S3 deletes with one request.
+AT_ONCE = 1000
 
 
 class ObjectMissing(Exception):
@@ -48,7 +51,7 @@ class ObjectStoreResource(dg.ConfigurableResource):
             from botocore.config import Config
 
             session = botocore.session.get_session()
-            # To read when each object was stored, which nobody asks for, would be most of what a listing costs.
+            # To read when each object was stored, for which hardly anybody asks, would be most of what a listing costs.
             session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
             config = Config(
                 connect_timeout=CONNECT_TIMEOUT,
@@ -99,6 +102,31 @@ class ObjectStoreResource(dg.ConfigurableResource):
                     if until is not None and item["Key"] >= until:
                         return
                     yield item["Key"], item["Size"], item["ETag"]
+
+    def dated(self, prefix: str) -> Iterator[tuple[str, dt.datetime]]:
+        """(key, when it was stored, UTC) of the objects under a prefix."""
+        with self._errors(prefix):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    yield item["Key"], dt.datetime.fromisoformat(str(item["LastModified"]))
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete up to AT_ONCE objects; one that is not there is none to delete."""
+        if not keys:
+            return
+        told = f"{keys[0]} and {len(keys) - 1} more"
+        with self._errors(told):
+            refused = self.client.delete_objects(
+                Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+            if errors := refused.get("Errors"):
+                first = errors[0]
+                raise ServiceError(
+                    f"S3 did not delete {len(errors)} of {len(keys)} objects, the first s3://{self.bucket}/"
+                    f"{first.get('Key')} ({first.get('Code')}).",
+                    "grant s3:DeleteObject on raw/* and quarantine/*.",
+                    retry=False,
+                )
 
     def page(self, key: str) -> str:
         """Address of an object for a browser: AWS's console, or the endpoint's own where that is another."""

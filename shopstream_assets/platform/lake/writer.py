@@ -1,7 +1,7 @@
 """Rows as immutable Parquet objects in the lake.
 
 Objects are named by their content and never replaced, so a reader in the middle of an older manifest still finds all
-of its own.
+of its own; what no manifest names any more is deleted a day later (superseded.py).
 """
 
 from __future__ import annotations
