@@ -133,7 +133,7 @@ def differing_days(
     the lake does not have is asked for too, from its first moment on: what is missing can be told from what is empty.
     """
     found = reader.fingerprints(table, window)
-    digests = {day: _digest(found.get(day, EMPTY), day < now.date()) for day in window.days}
+    digests = {day: _digest(found.get(day, EMPTY)) for day in window.days}
     open_days = [day for day, digest in digests.items() if _is_open(memory, day, digest, now)]
     if open_days:
         waiting = taken()
@@ -222,6 +222,6 @@ def _is_open(memory: TableMemory, day: dt.date, digest: str, now: dt.datetime) -
     return memory.settled.get(day) != digest
 
 
-def _digest(found: Fingerprint, is_over: bool) -> str:
-    """How a day looks, in a few characters; the end of the day is a change as well."""
-    return hashlib.sha256(repr((found.rows, found.hash, is_over)).encode()).hexdigest()[:DIGEST]
+def _digest(found: Fingerprint) -> str:
+    """How a day looks, in a few characters."""
+    return hashlib.sha256(repr((found.rows, found.hash)).encode()).hexdigest()[:DIGEST]

@@ -119,7 +119,7 @@ def _by_day(
     if now - materialized > age:
         told = (
             f"no day is missing, but it was materialized last on {_minute(materialized)} and {hours(age)} are allowed: "
-            "its source has no news. Next: see the check `fresh` of its source tables."
+            "its source has no news, or its runs fail. Next: see the check `fresh` of its source tables."
         )
         return Freshness(False, told, metadata)
     return Freshness(True, None, metadata)
