@@ -149,12 +149,15 @@ def runs_of(graph: dg.AssetGraph, pending: Pending) -> list[Wanted]:
     """
     from shopstream_assets.platform.declare.domain import LAYERS
     from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
+    from shopstream_assets.platform.declare.partitions import SPAN_TAGS, TAKES_TAGS
     from shopstream_assets.platform.hosting.own_runs import Wanted
 
+    takes = dict(zip(TAKES_TAGS, (pending.first, pending.last), strict=True))
+
     def wanted(first: str, last: str, assets: Collection[dg.AssetKey] = ()) -> Wanted:
-        span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        tags = {**takes, **dict(zip(SPAN_TAGS, (first, last), strict=True))}
         checks = [key for key in graph.asset_check_keys if key.asset_key in assets and not is_on_a_clock(graph, key)]
-        return Wanted(span, *(sorted(key.to_user_string() for key in keys) for keys in (assets, checks)))
+        return Wanted(tags, *(sorted(key.to_user_string() for key in keys) for keys in (assets, checks)))
 
     def of(*layers: str) -> list[dg.AssetKey]:
         return [key for key in graph.materializable_asset_keys if key.path[1] in layers]
@@ -190,10 +193,10 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, runs: Sequence[Wan
     # What is left of a killed one is asked for by the sensors, and by the next demo: no one else is to try it again.
     tags = {**mark, "dagster/max_retries": "0"}
     marked = [replace(run, tags={**run.tags, **tags}) for run in runs]
-    command = own_runs.command(domain.module, domain.name, domain.refresh_job, marked)
     log = Path(os.environ["SHOPSTREAM_DAGSTER_DIR"]).parent / "logs" / f"demo_{domain.name}.log"
     found = dg.RunsFilter(tags=mark)
     with (
+        own_runs.written(marked) as told,
         log.open("w") as output,
         progress(console) as advance,
         interrupts(),
@@ -204,7 +207,8 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, runs: Sequence[Wan
         # In a folder of its own, as Dagster lets an `.env` of the current one override the environment; in a session
         # of its own, as Ctrl-C must reach it through us, once.
         worker = subprocess.Popen(
-            command,
+            own_runs.command(domain.module, domain.name, domain.refresh_job),
+            stdin=told,
             cwd=os.environ["SHOPSTREAM_DAGSTER_DIR"],
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -229,6 +233,11 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, runs: Sequence[Wan
                     instance.report_run_canceling(run)
             # Dagster takes it for SIGINT, of which ADBC 1.13 would only cancel the statement that it waits for.
             worker.terminate()
+            worker.wait()
+            for run in instance.get_runs(found, limit=1):
+                # It had not begun: nobody else would end it.
+                if not run.is_finished:
+                    instance.report_run_canceled(run)
             raise
         except DemoFailed:
             # It would try again for a minute, and say the same of each table.
@@ -237,8 +246,8 @@ def materialize(instance: dg.DagsterInstance, domain: Domain, runs: Sequence[Wan
         finally:
             worker.wait()
     if worker.returncode != 0:
-        told = "\n".join(failures(instance, run.run_id) for run in instance.get_runs(found, limit=1))
-        raise DemoFailed(f"The run failed:\n{told or died(worker.returncode)}\nThe log is {log}.")
+        why = "\n".join(failures(instance, run.run_id) for run in instance.get_runs(found, limit=1))
+        raise DemoFailed(f"The run failed:\n{why or died(worker.returncode)}\nThe log is {log}.")
 
 
 def died(code: int) -> str:
@@ -261,6 +270,8 @@ def failures(instance: dg.DagsterInstance, run_id: str) -> str:
 @contextmanager
 def progress(console: Console) -> Iterator[Callable[[dg.DagsterInstance, dg.DagsterRun], None]]:
     """A bar that counts the steps of one run after another; the yielded function looks at a run and moves it."""
+    from shopstream_assets.platform.declare.partitions import SPAN_TAGS
+
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -275,7 +286,7 @@ def progress(console: Console) -> Iterator[Callable[[dg.DagsterInstance, dg.Dags
             seen = runs.setdefault(run.run_id, Steps())
             seen.look(instance, run.run_id)
             running = ", ".join(step.split("__", 1)[-1].replace("__", "/") for step in seen.running)
-            first, last = (run.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
+            first, last = (run.tags[tag] for tag in SPAN_TAGS)
             days = first if first == last else f"{first} to {last}"
             bar.update(
                 task,

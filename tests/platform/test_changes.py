@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.declare.domain import Domain, asset_key
-from shopstream_assets.platform.declare.partitions import ONE_DAY, Window, daily
+from shopstream_assets.platform.declare.partitions import ONE_DAY, TAKES_TAGS, Window, daily
 from shopstream_assets.platform.declare.tables import (
     BIGINT,
     TEXT,
@@ -408,13 +408,18 @@ def test_days_of_unfinished_runs_on_the_assets_are_taken(graph: dg.Definitions) 
         "dagster/asset_partition_range_start": str(day(3)),
         "dagster/asset_partition_range_end": str(day(2)),
     }
+    mart, takes = (
+        {dg.AssetKey(["shop", "marts", "mart"])},
+        dict(zip(TAKES_TAGS, map(str, (day(5), day(4))), strict=True)),
+    )
     job = graph.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
         for selection, tags, status in (
             (lake, span, dg.DagsterRunStatus.STARTED),
             (lake, {"dagster/partition": str(day(1))}, dg.DagsterRunStatus.STARTING),
             (lake, {"dagster/partition": str(day(0))}, dg.DagsterRunStatus.FAILURE),
-            ({dg.AssetKey(["shop", "marts", "mart"])}, {"dagster/partition": str(day(0))}, dg.DagsterRunStatus.STARTED),
+            (mart, {"dagster/partition": str(day(0))}, dg.DagsterRunStatus.STARTED),
+            (mart, {"dagster/partition": str(day(0)), **takes}, dg.DagsterRunStatus.STARTED),
         ):
             instance.create_run_for_job(
                 job.get_subset(asset_selection=selection),
@@ -422,7 +427,7 @@ def test_days_of_unfinished_runs_on_the_assets_are_taken(graph: dg.Definitions) 
                 tags=tags,
                 asset_selection=frozenset(selection),
             )
-        assert taken_days(instance, lake, window(5)) == {day(1), day(2), day(3)}
+        assert taken_days(instance, lake, window(6)) == {day(back) for back in (1, 2, 3, 4, 5)}
 
 
 @pytest.mark.parametrize("table", ["orders", "users"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,18 @@ PROGRAM = Path(__file__).with_name("kills.py")
 def test_after_kills_of_anything_everything_comes_to_rest_and_equals_the_source(tmp_path: Path) -> None:
     # In a process of its own: what this one has loaded are the definitions of other tests.
     options = {"--kills": 3, "--round": 3, "--seed": 1, "--patience": 600, "--failures": tmp_path}
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, str(PROGRAM), *(str(part) for option in options.items() for part in option)],
         env={name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
-    assert "3 kills in 1 rounds" in done.stdout
+    ) as searching:
+        try:
+            told, _ = searching.communicate()
+        finally:
+            # Of a test that is ended: it takes its stack down.
+            searching.send_signal(signal.SIGINT)
+    assert searching.returncode == 0, told[-8000:]
+    assert "3 kills in 1 rounds" in told
     assert not list(tmp_path.glob("*.json"))

@@ -109,6 +109,9 @@ DAY_TAG = "dagster/partition"
 
 SPAN_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
+TAKES_TAGS = ("shopstream/takes_from", "shopstream/takes_to")
+"""First and last day that a run and those that follow it bring through every layer: nobody else is to ask for them."""
+
 
 def ranges(days: Iterable[str]) -> Iterator[tuple[str, str]]:
     """(first, last) of every stretch of days that follow each other; `days` oldest first."""

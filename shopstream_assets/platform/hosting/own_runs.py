@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING
 
 import dagster as dg
 
@@ -32,9 +34,21 @@ class Wanted:
     checks: Sequence[str] = ()
 
 
-def command(module: str, location: str, job: str, runs: Sequence[Wanted]) -> list[str]:
-    """What to type for runs of `job`, one after another; its status is 0 where all succeeded, and one ends the rest."""
-    return [sys.executable, "-m", __name__, module, location, job, json.dumps([asdict(run) for run in runs])]
+def command(module: str, location: str, job: str) -> list[str]:
+    """What to type for runs of `job`, one after another, which are read from its standard input.
+
+    Its status is 0 where all succeeded; where one does not, those after it are left out.
+    """
+    return [sys.executable, "-m", __name__, module, location, job]
+
+
+@contextmanager
+def written(runs: Sequence[Wanted]) -> Iterator[IO[str]]:
+    """A file for the standard input: an argument may be no longer than 128 KiB."""
+    with TemporaryFile("w+") as file:
+        json.dump([asdict(run) for run in runs], file)
+        file.seek(0)
+        yield file
 
 
 def create(instance: dg.DagsterInstance, code: CodeLocation, job: str, wanted: Wanted) -> dg.DagsterRun:
@@ -71,19 +85,19 @@ def create(instance: dg.DagsterInstance, code: CodeLocation, job: str, wanted: W
 
 
 def execute(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Execute the run in this process; whether it succeeded. An interruption cancels it."""
+    """Execute the run in this process; whether it succeeded, uninterrupted. An interruption cancels it."""
     from dagster._utils.hosted_user_process import recon_job_from_origin
-    from dagster._utils.interrupts import capture_interrupts
+    from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
     if run.job_code_origin is None:
         raise LookupError(f"run {run.run_id} does not say where its code is.")
     with capture_interrupts():
         to_its_end(recon_job_from_origin(run.job_code_origin), run, instance)
-    ended = instance.get_run_by_id(run.run_id)
-    return ended is not None and ended.is_success
+        ended = instance.get_run_by_id(run.run_id)
+        return ended is not None and ended.is_success and not check_captured_interrupt()
 
 
-def main(module: str, location: str, job: str, runs: str) -> None:
+def main(module: str, location: str, job: str) -> None:
     """Create each run and execute it, up to the first that does not succeed.
 
     Raises DagsterUserCodeProcessError, or what the module raises, where that does not load.
@@ -94,7 +108,7 @@ def main(module: str, location: str, job: str, runs: str) -> None:
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=module)
     origin = InProcessCodeLocationOrigin(loadable_target_origin=target, location_name=location)
     with dg.DagsterInstance.get() as instance, origin.create_location(instance) as code:
-        wanted = (Wanted(**each) for each in json.loads(runs))
+        wanted = (Wanted(**each) for each in json.load(sys.stdin))
         sys.exit(not all(execute(instance, create(instance, code, job, each)) for each in wanted))
 
 

@@ -12,7 +12,7 @@ from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from shopstream_assets.platform.declare.on_a_clock import is_on_a_clock
-from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, Window
+from shopstream_assets.platform.declare.partitions import DAY_TAG, ONE_DAY, SPAN_TAGS, TAKES_TAGS, Window
 from shopstream_assets.platform.refresh.runs import UNFINISHED_BACKFILLS
 
 # Behind the domain and a slash: which tables a run was asked for.
@@ -63,9 +63,11 @@ def taken_days(instance: dg.DagsterInstance, keys: Set[dg.AssetKey], window: Win
     """
     taken: set[dt.date] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES))):
-        if run.asset_selection is None or run.asset_selection & keys:
-            first = run.tags.get(DAY_TAG, run.tags.get(SPAN_TAGS[0], "9999"))
-            last = run.tags.get(DAY_TAG, run.tags.get(SPAN_TAGS[1], ""))
+        if run.asset_selection is None or run.asset_selection & keys or TAKES_TAGS[0] in run.tags:
+            first, last = (
+                run.tags.get(takes, run.tags.get(DAY_TAG, run.tags.get(span, "")))
+                for takes, span in zip(TAKES_TAGS, SPAN_TAGS, strict=True)
+            )
             taken |= {day for day in window.days if first <= day.isoformat() <= last}
     for backfill in instance.get_backfills(filters=UNFINISHED_BACKFILLS):
         if (data := backfill.asset_backfill_data) is None:
