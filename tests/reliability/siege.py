@@ -412,7 +412,7 @@ class Siege:
             yield from wrong_layers(self.shop, self.platform)
         except AssertionError as error:
             yield str(error)
-        yield from self._wrong_lake()
+        yield from self.wrong_lake()
         yield from self._wrong_dagster(begun)
         if self._relations:
             yield from (
@@ -432,7 +432,7 @@ class Siege:
             wait_for(lambda: not list(self.installation.left_over()), "nothing to be left", 30)
         yield from self.installation.left_over()
 
-    def _wrong_lake(self) -> Iterator[str]:
+    def wrong_lake(self) -> Iterator[str]:
         store = self.platform.services.store
         now = dt.datetime.now(dt.UTC)
         window = Window(self._start, now.date() + ONE_DAY)

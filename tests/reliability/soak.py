@@ -4,13 +4,14 @@ Starts `shopstream stack up --ui` in a temporary folder, over a small shop that 
 inserts, updates, deletes, cursors and keys that move, reloads, rows that break a rule. Every minute it takes down what
 each kind of process holds: memory, open files, connections to Postgres; and how large Dagster's storage is. When the
 writers stop, every layer must equal the source after two refreshes, and no run may have failed. Then Dagster's storage
-is pruned of all history. Ends with status 1 where something is wrong; what lies on disk is printed, and grows with what
-is written.
+is pruned of all history, and the lake of all that was superseded. Ends with status 1 where something is wrong; what
+lies on disk is printed, and grows with what is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 import random
 import sys
@@ -29,6 +30,9 @@ import psycopg
 from installation import OTHER, RUN
 from siege import Siege, drawn_change
 from small_shop import SmallShop
+
+from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+from shopstream_assets.platform.lake.superseded import delete_superseded
 
 EVERY_SECONDS = 60
 # Caches fill, and the first minutes are those of a start.
@@ -258,6 +262,21 @@ def prune(siege: Siege) -> list[str]:
     return [f"pruning left {twice} partitions with more than one event of a kind"] if twice else []
 
 
+def prune_lake(siege: Siege) -> list[str]:
+    """Prune of what was superseded, as the job does a day later; prints what that brought, returns what is wrong."""
+    services = siege.platform.services
+
+    def held() -> str:
+        sizes = [size for _, size, _ in services.store.listed("")]
+        return f"{sum(sizes) / MB:.1f} MB in {len(sizes)} objects"
+
+    before, now = held(), dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
+    for table in SHOPSTREAM.tables:
+        delete_superseded(services.source, services.store, table, now)
+    print(f"The lake: {before}, pruned of what was superseded {held()}")
+    return list(siege.wrong_lake())
+
+
 def main() -> None:
     """Soak, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -276,7 +295,7 @@ def main() -> None:
         print(f"{given.writers} writers for {given.minutes:g} minutes, seed {given.seed}", flush=True)
         wrong, samples = soak(siege, given.minutes, writers)
         print(dict(writers.done))
-        wrong += writers.failed + report(samples) + prune(siege)
+        wrong += writers.failed + report(samples) + prune(siege) + prune_lake(siege)
     print("\n".join(wrong) or "nothing is wrong")
     sys.exit(bool(wrong))
 
