@@ -270,9 +270,9 @@ def prune_lake(siege: Siege) -> list[str]:
         sizes = [size for _, size, _ in services.store.listed("")]
         return f"{sum(sizes) / MB:.1f} MB in {len(sizes)} objects"
 
-    before, now = held(), dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
+    before, now = held(), dt.datetime.now(dt.UTC)
     for table in SHOPSTREAM.tables:
-        delete_superseded(services.source, services.store, table, now)
+        delete_superseded(services.source, services.store, table, now, now)
     print(f"The lake: {before}, pruned of what was superseded {held()}")
     return list(siege.wrong_lake())
 

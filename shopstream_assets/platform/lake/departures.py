@@ -177,8 +177,9 @@ def _write_history(
     old = held.of("history")
     rows = _read(writer.store, held.of("current"), None) if len(left) else None
     just_left = _only(rows, left) if rows else None
-    # Without a manifest there may be several, which repeat each other.
-    if just_left is None and not (is_newly_deleted and old) and len(old) <= 1:
+    # Without a manifest there may be several, which repeat each other, and how many rows one has is not known.
+    is_told = all(item.sha256 for item in old)
+    if just_left is None and not (is_newly_deleted and old) and len(old) <= 1 and is_told:
         writer.keep(day, old)
         return
     parts = [part for part in (_read(writer.store, old, None), just_left) if part and len(part)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -51,7 +50,7 @@ class ObjectStoreResource(dg.ConfigurableResource):
             from botocore.config import Config
 
             session = botocore.session.get_session()
-            # To read when each object was stored, for which hardly anybody asks, would be most of what a listing costs.
+            # To read when each object was stored, for which nobody asks, would be most of what a listing costs.
             session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
             config = Config(
                 connect_timeout=CONNECT_TIMEOUT,
@@ -103,13 +102,6 @@ class ObjectStoreResource(dg.ConfigurableResource):
                         return
                     yield item["Key"], item["Size"], item["ETag"]
 
-    def dated(self, prefix: str) -> Iterator[tuple[str, dt.datetime]]:
-        """(key, when it was stored, UTC) of the objects under a prefix."""
-        with self._errors(prefix):
-            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
-                for item in page.get("Contents", []):
-                    yield item["Key"], dt.datetime.fromisoformat(str(item["LastModified"]))
-
     def delete(self, keys: Sequence[str]) -> None:
         """Delete up to AT_ONCE objects; one that is not there is none to delete."""
         if not keys:
@@ -120,12 +112,12 @@ class ObjectStoreResource(dg.ConfigurableResource):
                 Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
             )
             if errors := refused.get("Errors"):
-                first = errors[0]
+                first, denied = errors[0], errors[0].get("Code") == "AccessDenied"
                 raise ServiceError(
                     f"S3 did not delete {len(errors)} of {len(keys)} objects, the first s3://{self.bucket}/"
                     f"{first.get('Key')} ({first.get('Code')}).",
-                    "grant s3:DeleteObject on raw/* and quarantine/*.",
-                    retry=False,
+                    "grant s3:DeleteObject on raw/* and quarantine/*." if denied else "they are deleted the next time.",
+                    retry=not denied,
                 )
 
     def page(self, key: str) -> str:

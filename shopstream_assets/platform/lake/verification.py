@@ -35,14 +35,17 @@ def lake_differences(store: ObjectStoreResource, manifests: Iterable[Manifest]) 
 
 
 def _stored_rows(store: ObjectStoreResource, item: LakeObject) -> int | str:
-    """Rows of an object as it lies in the bucket; what is wrong with it, where something is."""
+    """Rows of an object as it lies in the bucket; what is wrong with it, where something is.
+
+    Quarantine expires, by the bucket's lifecycle: a day whose rows are as they were then goes on naming it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         content = store.get(item.key)
     except ObjectMissing:
-        return f"object {item.key} is missing"
+        return item.rows if item.kind == "quarantine" else f"object {item.key} is missing"
     if hashlib.sha256(content).hexdigest() != item.sha256:
         return f"object {item.key} is not the one that was written (checksum differs from its manifest)"
     if item.kind == "quarantine":

@@ -1,4 +1,7 @@
-"""What keeps the lake from growing with every extraction: a job, and its schedule."""
+"""What keeps the lake from growing with every extraction: a job, and its schedule.
+
+What goes wrong with it is tried again by the next day's.
+"""
 
 import datetime as dt
 
@@ -6,21 +9,18 @@ import dagster as dg
 from pydantic import Field
 
 from shopstream_assets.platform.declare.domain import Domain
-from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.lake.superseded import delete_superseded
 from shopstream_assets.platform.sources.port import SourceResource
 
-# No run reads by a manifest that was replaced so long ago.
-DAYS_KEPT = dt.timedelta(days=1)
+# No run reads by a manifest that was replaced so long ago. A little less than the day between two runs of the job.
+DAYS_KEPT = 0.9
 
 
 class LakePruning(dg.Config):
     """How long an object is kept that no manifest names any more."""
 
-    days_kept: int = Field(
-        default=DAYS_KEPT.days, ge=1, description="Days for which nothing is deleted of a day that was published anew."
-    )
+    days_kept: float = Field(default=DAYS_KEPT, gt=0, description="Days from when it was first found so.")
 
 
 def prune_lake(domain: Domain) -> dg.JobDefinition:
@@ -28,27 +28,20 @@ def prune_lake(domain: Domain) -> dg.JobDefinition:
 
     @dg.op(
         name=f"{domain.name}__prune_lake",
-        description="Delete objects that the manifest of their day has not named for a day.",
+        description="Delete objects that were found named by no manifest a day ago, and still are.",
     )
     def prune(
         context: dg.OpExecutionContext, config: LakePruning, source: SourceResource, store: ObjectStoreResource
     ) -> None:
-        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=config.days_kept)
-        faults = []
+        now = dt.datetime.now(dt.UTC)
+        before = now - dt.timedelta(days=config.days_kept)
         for table in domain.tables:
-            # What is wrong with one table keeps the others from nothing.
-            try:
-                deleted = delete_superseded(source, store, table, before)
-            except Problem as problem:
-                faults.append(f"lake/{table.name}: deleting objects that no manifest names: {problem}")
-            else:
-                context.log.info(f"Deleted {deleted} objects of {table.name}, superseded before {before:%F %R} UTC.")
-        if faults:
-            raise dg.Failure("\n".join(faults))
+            deleted = delete_superseded(source, store, table, before, now)
+            context.log.info(f"Deleted {deleted} objects of {table.name}, superseded before {before:%F %R} UTC.")
 
     @dg.job(
         name=f"prune_lake_{domain.name}",
-        description=f"Delete from the lake of {domain.name} what its manifests have not named for a day.",
+        description=f"Delete from the lake of {domain.name} what was found named by no manifest a day ago.",
     )
     def job() -> None:
         prune()
