@@ -428,6 +428,7 @@ def test_days_of_unfinished_runs_on_the_assets_are_taken(graph: dg.Definitions) 
                 asset_selection=frozenset(selection),
             )
         assert taken_days(instance, lake, window(6)) == {day(back) for back in (1, 2, 3, 4, 5)}
+        assert taken_days(instance, {asset_key("other", "lake", "orders")}, window(6)) == set()
 
 
 @pytest.mark.parametrize("table", ["orders", "users"])

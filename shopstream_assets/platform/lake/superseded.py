@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.lake.extraction import its_turn
-from shopstream_assets.platform.lake.manifest import Manifest, readable_manifests
+from shopstream_assets.platform.lake.manifest import readable_manifests
 from shopstream_assets.platform.lake.object_store import AT_ONCE, ObjectMissing, ObjectStoreResource
 from shopstream_assets.platform.sources.port import SourceResource
 
@@ -41,14 +41,17 @@ def delete_superseded(
     seen = _read(store, table)
     unnamed = {key: seen.get(key, now) for key in _unnamed(store, table, held, held.keys())}
     due = [key for key, since in unnamed.items() if since <= before]
+    deleted = 0
     for at in range(0, len(due), AT_ONCE):
         # While no extraction is under way, which may store what looks the same, and publish it in a moment.
         with source.snapshot(alone=its_turn(store, table)):
-            store.delete(_unnamed(store, table, held, due[at : at + AT_ONCE]))
+            still = _unnamed(store, table, held, due[at : at + AT_ONCE])
+            store.delete(still)
+        deleted += len(still)
     left = {key: since for key, since in unnamed.items() if since > before}
     if left != seen:
         store.put(_note(table), _Seen.dump_json(left), "application/json")
-    return len(due)
+    return deleted
 
 
 def _unnamed(
@@ -56,13 +59,13 @@ def _unnamed(
 ) -> list[str]:
     """Those of the keys whose day has a manifest, and all objects of it, but not this one."""
     manifests = readable_manifests(store, table, {held[key] for key in keys})
-    whole = {day: manifest for day, manifest in manifests.items() if manifest and _rows_of(manifest) <= held.keys()}
+    whole = {
+        day: manifest
+        for day, manifest in manifests.items()
+        if manifest and all(item.key in held for item in manifest.objects)
+    }
     named = {item.key for manifest in whole.values() for item in (*manifest.objects, *manifest.quarantine_objects)}
     return [key for key in keys if held[key] in whole and key not in named]
-
-
-def _rows_of(manifest: Manifest) -> set[str]:
-    return {item.key for item in manifest.objects}
 
 
 def _note(table: SourceTable) -> str:

@@ -6,6 +6,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from shopstream_assets.platform.declare.partitions import ONE_DAY
+from shopstream_assets.platform.operate.schedules import always_on
 
 
 def refresh_job(domain: str, on_a_clock: Sequence[dg.AssetChecksDefinition] = ()) -> UnresolvedAssetJobDefinition:
@@ -46,14 +47,8 @@ def check_job(domain: str, checks: Sequence[dg.AssetChecksDefinition]) -> Unreso
 
 def daily_checks(domain: str, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """At 03:00 UTC, when few people shop; on from the start."""
-    return dg.ScheduleDefinition(
-        name=f"daily_checks_{domain}",
-        job=job,
-        cron_schedule="0 3 * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="At 03:00 UTC, check the source tables and what whole tables promise.",
-    )
+    told = "At 03:00 UTC, check the source tables and what whole tables promise."
+    return always_on(f"daily_checks_{domain}", job, "0 3 * * *", told)
 
 
 def daily_refresh(domain: str, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:

@@ -11,6 +11,7 @@ from pydantic import Field
 from shopstream_assets.platform.declare.domain import Domain
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.lake.superseded import delete_superseded
+from shopstream_assets.platform.operate.schedules import always_on
 from shopstream_assets.platform.sources.port import SourceResource
 
 # No run reads by a manifest that was replaced so long ago. A little less than the day between two runs of the job.
@@ -51,11 +52,5 @@ def prune_lake(domain: Domain) -> dg.JobDefinition:
 
 def prune_lake_daily(domain: str, job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """At 04:30 UTC; on from the start."""
-    return dg.ScheduleDefinition(
-        name=f"prune_lake_{domain}_daily",
-        job=job,
-        cron_schedule="30 4 * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="At 04:30 UTC, delete objects of the lake that extractions of the day before have superseded.",
-    )
+    told = "At 04:30 UTC, delete objects of the lake that extractions of the day before have superseded."
+    return always_on(f"prune_lake_{domain}_daily", job, "30 4 * * *", told)

@@ -21,6 +21,8 @@ from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from pydantic import Field
 
+from shopstream_assets.platform.operate.schedules import always_on
+
 DAYS_KEPT = dt.timedelta(days=30)
 
 # What Dagster answers questions about assets from: the newest of each asset and partition stays. The results of checks
@@ -105,11 +107,4 @@ def prune_event_log() -> None:
     prune()
 
 
-PRUNE_WEEKLY = dg.ScheduleDefinition(
-    name="prune_event_log_weekly",
-    job=prune_event_log,
-    cron_schedule="0 4 * * 0",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Sundays at 04:00 UTC.",
-)
+PRUNE_WEEKLY = always_on("prune_event_log_weekly", prune_event_log, "0 4 * * 0", "Sundays at 04:00 UTC.")

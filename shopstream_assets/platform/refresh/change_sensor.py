@@ -165,7 +165,7 @@ def look_for_changes(
             if not audits and now < cursor.rest_until.get(look, now):
                 continue
             with found.faults_of(reader, table):
-                # A new day is news of its own: the one before is over.
+                # A new day is news of its own: the lake does not have it.
                 state = f"{now.date()} {reader.probe(table)}"
                 due = any(asked.is_overdue(now) for asked in memory.asked.values())
                 if not audits and not due and state == (memory.looked_back if looks_back else memory.probe):

@@ -61,9 +61,10 @@ def taken_days(instance: dg.DagsterInstance, keys: Set[dg.AssetKey], window: Win
 
     Dagster launches the runs of a backfill up to 30 s after it was asked for, and those of what follows later still.
     """
-    taken: set[dt.date] = set()
+    taken, domains = set[dt.date](), {key.path[0] for key in keys}
     for run in instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES))):
-        if run.asset_selection is None or run.asset_selection & keys or TAKES_TAGS[0] in run.tags:
+        takes_all = TAKES_TAGS[0] in run.tags and any(key.path[0] in domains for key in run.asset_selection or ())
+        if run.asset_selection is None or run.asset_selection & keys or takes_all:
             first, last = (
                 run.tags.get(takes, run.tags.get(DAY_TAG, run.tags.get(span, "")))
                 for takes, span in zip(TAKES_TAGS, SPAN_TAGS, strict=True)
