@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def _plain_errors(*others: type[Exception], needs_services: bool = False) -> Iterator[None]:
-    """Show what the stack (or one of `others`) has to say without a traceback, and exit with 1.
+    """Show what the stack, the settings (or one of `others`) have to say without a traceback, and exit with 1.
 
     Where a service of the local stack has died, that is what is said, whatever failed for it. `needs_services`: what is
     done cannot begin without them.
@@ -38,7 +38,9 @@ def _plain_errors(*others: type[Exception], needs_services: bool = False) -> Ite
 
         if (died := outage()) is not None:
             raise click.ClickException(died) from error
-        if isinstance(error, others):
+        from shopstream_assets.platform.declare.environment import SettingsError
+
+        if isinstance(error, (SettingsError, *others)):
             raise click.ClickException(str(error)) from error
         raise
 
@@ -197,11 +199,10 @@ def status(name: str) -> None:
     _load_dotenv(Path(".env"))
     from shopstream_assets.cli.each import for_each
     from shopstream_assets.cli.status import show
-    from shopstream_assets.platform.declare.environment import SettingsError
     from shopstream_assets.platform.errors import Problem
 
     well = []
-    with _plain_errors(SettingsError, Problem, needs_services=True):
+    with _plain_errors(Problem, needs_services=True):
         failed = for_each(_named(name), lambda domain: well.append(show(domain)))
         if failed:
             raise click.ClickException("\n".join(failed))

@@ -17,12 +17,15 @@ class NoSuchTable(Exception):
 def accept(domain: Domain, names: Collection[str]) -> list[str]:
     """Let the next extraction of a domain's tables take their source as it is; of all where none is named.
 
-    Returns the names. Raises NoSuchTable for an unknown one, accepting none, and ServiceError when the lake does not
-    answer.
+    Returns the names. Raises NoSuchTable for an unknown one, accepting none, SettingsError where the environment says
+    nothing of the domain, and ServiceError when the lake does not answer.
     """
     from shopstream_assets.cli.summary import Services
+    from shopstream_assets.platform.declare.environment import domain_settings
     from shopstream_assets.platform.lake import head
 
+    # Where nothing is set, this says so better than the services do.
+    domain_settings(domain)
     by_name = {table.name: table for table in domain.tables}
     if unknown := sorted(set(names) - by_name.keys()):
         raise NoSuchTable(

@@ -67,6 +67,7 @@ def _materialize(
     import dagster as dg
 
     from shopstream_assets.cli.demo import failures
+    from shopstream_assets.cli.instance import dagster_instance
     from shopstream_assets.platform.declare.partitions import SPAN_TAGS
     from shopstream_assets.platform.operate.slots import free_slots_of_dead_runs
 
@@ -82,7 +83,7 @@ def _materialize(
     days = partitions.get_partition_keys()
     told = ", ".join(key.path[-1] for key in keys)
     say(f"{name}: {told}, {days[0]} to {days[-1]}")
-    with dg.DagsterInstance.get() as instance:
+    with dagster_instance() as instance:
         free_slots_of_dead_runs(instance, domain.pool)
         result = job.execute_in_process(
             instance=instance,

@@ -19,14 +19,14 @@ RUNS_SHOWN = 5
 
 def show(domain: Domain) -> bool:
     """Print the days of a domain's assets, the failed runs and what repairs them; returns whether nothing is wrong."""
-    import dagster as dg
     from rich.console import Console
 
+    from shopstream_assets.cli.instance import dagster_instance
     from shopstream_assets.cli.locations import definitions_of
     from shopstream_assets.platform.operate.failed_runs import failed_runs
     from shopstream_assets.platform.operate.repair import NOTHING_TO_REPAIR, commands, days_by_asset
 
-    with dg.DagsterInstance.get() as instance:
+    with dagster_instance() as instance:
         now = dt.datetime.now(dt.UTC)
         found = days_by_asset(instance, definitions_of(domain).resolve_asset_graph(), now)
         failed = failed_runs(instance, now, domain.name)

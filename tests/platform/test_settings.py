@@ -1,5 +1,9 @@
 import datetime as dt
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +62,15 @@ def test_a_missing_or_wrong_variable_is_named_with_what_to_do(said: Said, variab
         said(variables)
     assert told in str(error.value)
     assert "Next: set them as .env.example describes" in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["status", "rebuild", "restage", "accept"])
+def test_a_command_in_a_folder_without_settings_says_what_to_set_in_one_line(command: str, tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "from shopstream_assets.cli import main; main()", command]
+    run = subprocess.run(program, env={"PATH": os.environ["PATH"]}, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    [line] = run.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert "Next: set" in line
+    assert "as .env.example describes, or start the local stack with `shopstream stack up`" in line
+    assert not run.stdout
