@@ -22,8 +22,9 @@ def wrong_layers(shop: SmallShop, platform: Platform) -> list[str]:
     wrong["the checks of staging"] = platform.staging_checks()
     if platform.with_models:
         refunds = oracle.refunds_of(platform.rows("STAGING.STG_ORDERS"))
+        returns = oracle.returns_of(platform.rows("STAGING.STG_ORDER_ITEMS"))
         for model in oracle.MODELS:
-            expected = shop.records(oracle.model_query(model, shop.start, refunds))
+            expected = shop.records(oracle.model_query(model, shop.start, refunds, returns))
             if model.name == "mart_customer_ltv":
                 expected = oracle.with_projections(expected, platform.rows("CORE.CUSTOMER_VALUE"))
             found = platform.rows(model.relation)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import takewhile
 from typing import Any
 
@@ -28,7 +29,9 @@ VALID = {
     "products": f"{_money('price', 'cost')} and {_CREATED}",
     "orders": "status in ('pending', 'paid', 'shipped', 'delivered', 'cancelled', 'refunded') and "
     f"currency ~ '^[A-Z]{{3}}$' and {_money('discount_amount', 'shipping_amount', 'total_amount')} and {_CREATED}",
-    "order_items": f"quantity >= 1 and {_money('unit_price')} and {_CREATED}",
+    "order_items": f"quantity >= 1 and {_money('unit_price')} and {_CREATED} "
+    "and coalesce(returned_quantity, 0) between 0 and quantity "
+    "and coalesce(returned_amount, 0) between 0 and quantity * unit_price",
     "events": "event_type in ('signup', 'page_view', 'product_view', 'add_to_cart', 'checkout', 'purchase')",
     "crm_contacts": _CREATED,
     "exchange_rates": "currency ~ '^[A-Z]{3}$' and currency <> 'EUR' and eur_per_unit > 0 "
@@ -41,7 +44,7 @@ COLUMNS = {
     "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
     "orders": "id, user_id, status, currency, discount_amount, shipping_amount, total_amount, shipping_country, "
     "payment_method, created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
-    "order_items": "id, order_id, product_id, quantity, unit_price, "
+    "order_items": "id, order_id, product_id, quantity, unit_price, returned_quantity, returned_amount, "
     "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
     "events": "id, user_id, session_id::text as session_id, event_type, product_id, order_id, "
     "properties::text as properties, occurred_at at time zone 'UTC' as occurred_at",
@@ -74,13 +77,16 @@ rated as (
 ),
 lines as (
     select i.*, round(i.quantity * i.unit_price * o.eur_per_unit, 2) as line_amount, o.currency,
+           coalesce(i.returned_quantity, 0) as back,
+           round(coalesce(i.returned_amount, 0) * o.eur_per_unit, 2) as given_back, o.eur_per_unit,
            round(o.discount_amount * o.eur_per_unit, 2) as order_discount, o.user_id as customer_id,
            coalesce(o.status, 'unknown') as order_status, coalesce(o.is_sale, false) as is_sale,
            coalesce(o.created_at, i.created_at)::date as order_date, coalesce(o.created_at, i.created_at) as ordered_at
     from order_items as i left join rated as o on o.id = i.order_id
 ),
 lines_per_order as (
-    select order_id, count(*) as line_count, sum(quantity) as units, sum(line_amount) as items_amount
+    select order_id, count(*) as line_count, sum(quantity) as units, sum(line_amount) as items_amount,
+           sum(case when order_status = 'refunded' then quantity else back end) as back, sum(given_back) as given_back
     from lines group by order_id
 ),
 fact_orders as (
@@ -91,13 +97,19 @@ fact_orders as (
            round(o.total_amount * o.eur_per_unit, 2) as total_amount, o.eur_per_unit,
            case when o.is_sale then s.items else 0 end as gross_revenue,
            case when o.is_sale then s.discount else 0 end as discount_amount,
-           case when o.is_sale and o.status = 'refunded' then s.items - s.discount else 0 end as refunded_amount,
-           case when o.is_sale and o.status <> 'refunded' then s.items - s.discount else 0 end as net_revenue,
+           case when o.is_sale then coalesce(l.back, 0) else 0 end as units_refunded,
+           case when o.is_sale then s.given_back else 0 end as refunded_amount,
+           case when o.is_sale then s.items - s.discount - s.given_back else 0 end as net_revenue,
            o.is_sale, o.created_at::date as order_date, o.created_at as ordered_at, o.updated_at
     from rated as o
     left join lines_per_order as l on l.order_id = o.id
     cross join lateral (
-        select coalesce(l.items_amount, 0) as items, round(o.discount_amount * o.eur_per_unit, 2) as discount
+        select t.items, t.discount,
+               case when o.status = 'refunded' then t.items - t.discount
+                    else coalesce(l.given_back, 0) end as given_back
+        from (
+            select coalesce(l.items_amount, 0) as items, round(o.discount_amount * o.eur_per_unit, 2) as discount
+        ) as t
     ) as s
 ),
 cents as (
@@ -116,14 +128,15 @@ shared as (
 ),
 fact_order_items as (
     select id as line_id, order_id, product_id, customer_id, order_status, currency, quantity,
+           back as returned_quantity, coalesce(returned_amount, 0) as returned_amount,
            case when is_sale then quantity else 0 end as units_sold,
-           case when is_sale and order_status = 'refunded' then quantity else 0 end as units_refunded,
+           case when not is_sale then 0 when order_status = 'refunded' then quantity else back end as units_refunded,
            unit_price, line_amount, discount_share,
            case when is_sale then line_amount else 0 end as gross_revenue,
            case when is_sale then discount_share else 0 end as discount_amount,
-           case when is_sale and order_status = 'refunded' then line_amount - discount_share else 0 end
-               as refunded_amount,
-           case when is_sale and order_status <> 'refunded' then line_amount - discount_share else 0 end
+           case when not is_sale then 0 when order_status = 'refunded' then line_amount - discount_share
+                else given_back end as refunded_amount,
+           case when is_sale and order_status <> 'refunded' then line_amount - discount_share - given_back else 0 end
                as net_revenue,
            is_sale, is_main_line, order_date, ordered_at, updated_at
     from shared
@@ -191,11 +204,42 @@ mart_sales_overview as (
            order_date
     from order_lines group by shipping_country, product_category, order_date
 ),
+returns as (
+    select i.order_id, i.line_id, i.product_id, r.units, b.upto - b.before as amount,
+           least(r.refunded_at, w.refunded_at) as refunded_at
+    from ({returns}) as r
+    join fact_order_items as i on i.line_id = r.line_id and i.is_sale
+    join fact_orders as o on o.order_id = i.order_id
+    left join ({refunds}) as w on w.order_id = i.order_id and i.order_status = 'refunded'
+    cross join lateral (
+        select greatest(least(round(r.upto * o.eur_per_unit, 2), i.refunded_amount), 0) as upto,
+               greatest(least(round(r.before * o.eur_per_unit, 2), i.refunded_amount), 0) as before
+    ) as b
+),
+given_back as (
+    select * from returns
+    union all
+    select i.order_id, i.line_id, i.product_id,
+           i.units_refunded - coalesce((select sum(units) from returns as r where r.line_id = i.line_id), 0),
+           i.refunded_amount - coalesce((select sum(amount) from returns as r where r.line_id = i.line_id), 0),
+           w.refunded_at
+    from fact_order_items as i join ({refunds}) as w on w.order_id = i.order_id
+    where i.is_sale and i.order_status = 'refunded'
+    union all
+    select o.order_id, 0, null, 0, o.refunded_amount, w.refunded_at
+    from fact_orders as o join ({refunds}) as w on w.order_id = o.order_id
+    where o.is_sale and o.status = 'refunded' and o.line_count = 0
+),
 fact_refunds as (
-    select o.order_id, o.customer_id, o.shipping_country, o.refunded_amount, o.order_date, o.ordered_at,
-           r.refunded_at::date as refunded_date, r.refunded_at
-    from fact_orders as o join ({refunds}) as r on r.order_id = o.order_id
-    where o.is_sale and o.status = 'refunded'
+    select o.order_id, g.line_id, g.product_id, o.customer_id, o.shipping_country, g.units_refunded, g.refunded_amount,
+           row_number() over (partition by o.order_id order by g.refunded_at, g.line_id) = 1 as is_first_of_order,
+           o.order_date, o.ordered_at, g.refunded_date, g.refunded_at
+    from fact_orders as o join (
+        select order_id, line_id, product_id, refunded_at::date as refunded_date, sum(units) as units_refunded,
+               sum(amount) as refunded_amount, min(refunded_at) as refunded_at
+        from given_back where units <> 0 or amount <> 0 or line_id = 0
+        group by order_id, line_id, product_id, refunded_at::date
+    ) as g on g.order_id = o.order_id
 ),
 entries as (
     select order_id, shipping_country, product_category, units_sold as units, 0 as units_refunded, gross_revenue,
@@ -203,9 +247,9 @@ entries as (
            order_date as booked_date
     from order_lines
     union all
-    select l.order_id, l.shipping_country, l.product_category, 0, l.units_refunded, 0, 0, l.refunded_amount, false,
-           l.is_main_line, l.unit_cost, r.refunded_date
-    from order_lines as l join fact_refunds as r on r.order_id = l.order_id
+    select r.order_id, coalesce(r.shipping_country, 'unknown'), coalesce(p.category, 'unknown'), 0, r.units_refunded,
+           0, 0, r.refunded_amount, false, r.is_first_of_order, p.cost, r.refunded_date
+    from fact_refunds as r left join products as p on p.id = r.product_id
 ),
 mart_sales_as_booked as (
     select shipping_country, product_category, count(*) filter (where is_order) as orders,
@@ -452,7 +496,7 @@ PROJECTED = {
 MODELS = (
     Model("CORE.FACT_ORDERS", ("order_id",)),
     Model("CORE.FACT_ORDER_ITEMS", ("line_id",)),
-    Model("CORE.FACT_REFUNDS", ("order_id",)),
+    Model("CORE.FACT_REFUNDS", ("order_id", "line_id", "refunded_date")),
     Model("CORE.FACT_EVENTS", ("event_id",)),
     Model("CORE.FACT_SESSIONS", ("session_id",)),
     Model("CORE.DIM_CUSTOMERS", ("customer_id",)),
@@ -507,27 +551,55 @@ def state_query(table: str, start: dt.date) -> str:
     return f"{arrived(start)} select * from {table}"
 
 
-def refunds_of(log: Rows) -> dict[int, dt.datetime]:
-    """Since when each order has been refunded: of STG_ORDERS, for the shop itself forgets what an order was before."""
+def _versions(log: Rows) -> dict[int, list[Mapping[str, Any]]]:
+    """What the log saw of each key that was there and kept the rules, in the order in which it was seen."""
     seen: dict[int, list[Mapping[str, Any]]] = {}
     for row in sorted(
         (row for row in log if not row["_deleted"] and not row["_quarantined"]),
         key=lambda row: (row["_snapshot"] or "", row["updated_at"], row["_loaded_at"], row["_source_row"]),
     ):
         seen.setdefault(row["id"], []).append(row)
-    found = {}
-    for key, versions in seen.items():
+    return seen
+
+
+def refunds_of(orders: Rows) -> str:
+    """Query of since when each order has been refunded: of STG_ORDERS, for the shop forgets what an order was."""
+    found = []
+    for key, versions in _versions(orders).items():
         since = list(takewhile(lambda row: row["status"] == "refunded", reversed(versions)))
         if since:
-            found[key] = min(row["updated_at"] for row in since)
-    return found
-
-
-def model_query(model: Model, start: dt.date, refunds: Mapping[int, dt.datetime]) -> str:
-    """What dbt must have built, given since when orders have been refunded."""
-    dated = [f"select {key}::bigint as order_id, timestamp '{at}' as refunded_at" for key, at in refunds.items()]
+            at = min(row["updated_at"] for row in since)
+            found.append(f"select {key}::bigint as order_id, timestamp '{at}' as refunded_at")
     none = "select null::bigint as order_id, null::timestamp as refunded_at where false"
-    facts = _FACTS.format(start=start, refunds=" union all ".join([none, *dated]))
+    return " union all ".join([none, *found])
+
+
+def returns_of(lines: Rows) -> str:
+    """Query of the pieces in which each line came back, in its order's currency: of STG_ORDER_ITEMS, as refunds are.
+
+    A piece has come back since no version had less: so each has at most what any later one has.
+    """
+    found = []
+    for key, versions in _versions(lines).items():
+        units, amount = 0, Decimal(0)
+        for index in range(len(versions)):
+            later = versions[index:]
+            back = min(row["returned_quantity"] or 0 for row in later)
+            upto = min(row["returned_amount"] or Decimal(0) for row in later)
+            if (back, upto) != (units, amount):
+                at = min(row["updated_at"] for row in later)
+                found.append(f"select {key}, {back - units}, {upto}, {amount}, timestamp '{at}'")
+            units, amount = back, upto
+    none = (
+        "select null::bigint as line_id, null::bigint as units, null::numeric as upto, null::numeric as before, "
+        "null::timestamp as refunded_at where false"
+    )
+    return " union all ".join([none, *found])
+
+
+def model_query(model: Model, start: dt.date, refunds: str, returns: str) -> str:
+    """What dbt must have built, given the queries of since when orders and lines came back."""
+    facts = _FACTS.format(start=start, refunds=refunds, returns=returns)
     return f"{arrived(start)}, {facts} select * from {model.name}"
 
 

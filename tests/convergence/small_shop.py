@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -266,6 +267,7 @@ class SmallShop:
     def row(self, table: str, key: int, variant: int) -> dict[str, Any]:
         """The columns of a row without its cursor; the same for the same arguments."""
         created = self.moment(f"-{(key + variant) % DAYS} 08:{key % 60:02}")
+        price, quantity = Decimal(("9.99", "20.50", "0.00", "13.37")[(key + variant) % 4]), 1 + variant % 3
         values: dict[str, dict[str, Any]] = {
             "users": {
                 "email": f"user{key}@example.com",
@@ -301,8 +303,11 @@ class SmallShop:
             "order_items": {
                 "order_id": 1 + (key + variant) % 7,
                 "product_id": 1 + (key * 3 + variant) % 5,
-                "quantity": 1 + variant % 3,
-                "unit_price": ("9.99", "20.50", "0.00", "13.37")[(key + variant) % 4],
+                "quantity": quantity,
+                "unit_price": price,
+                # Nothing, money alone, one unit, all of them.
+                "returned_quantity": (None, 0, 1, quantity)[variant // 2 % 4],
+                "returned_amount": (None, price / 2, price, quantity * price)[variant // 2 % 4],
                 "created_at": created,
             },
             "events": {

@@ -60,8 +60,10 @@ class ChangingStore:
             said = {"status": status, "discount_amount": discount, "currency": draw.choice(["EUR", "USD", "GBP"])}
             return order(id, made, user_id=user_id, **said, **moment)
         if table == "order_items":
-            price = Decimal(draw.choice([0, 999, 3333])) / 100
-            return line(id, order_id, made, product_id=product_id, unit_price=price, **moment)
+            price, quantity = Decimal(draw.choice([0, 999, 3333])) / 100, draw.randint(1, 3)
+            back = draw.choice([None, 0, 1, quantity])
+            said = {"quantity": quantity, "returned_quantity": back, "returned_amount": (back or 0) * price}
+            return line(id, order_id, made, product_id=product_id, unit_price=price, **said, **moment)
         if table == "crm_contacts":
             return contact(id, made, user_id=draw.choice([None, user_id]), company=f"Company {id}", **moment)
         if table == "exchange_rates":

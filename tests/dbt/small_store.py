@@ -10,7 +10,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
 Row = dict[str, Any]
@@ -88,6 +88,8 @@ def line(id: int, order_id: int, day: int = 0, **values: Any) -> Row:
         "product_id": 1,
         "quantity": 1,
         "unit_price": Decimal("10.00"),
+        "returned_quantity": None,
+        "returned_amount": None,
         "created_at": moment,
         "updated_at": moment,
     }
@@ -158,10 +160,10 @@ def latest(log: Log, table: str) -> dict[int, Row]:
 def busy_store(seed: int) -> Log:
     """A few hundred rows over DAYS days with everything that makes history move.
 
-    Status changes, refunds and cancellations on later days, products that change category, customers who change
-    country, a line that moves to another order, an order that moves to another customer, orders without lines, lines
-    without orders, customers and products that are missing, orders in other currencies, some of them without a rate,
-    and a rate that is corrected.
+    Status changes, refunds and cancellations on later days, lines of which some comes back, products that change
+    category, customers who change country, a line that moves to another order, an order that moves to another customer,
+    orders without lines, lines without orders, customers and products that are missing, orders in other currencies,
+    some of them without a rate, and a rate that is corrected.
     """
     draw = random.Random(seed)
     last = DAYS - 1
@@ -226,6 +228,16 @@ def busy_store(seed: int) -> Log:
                 unit_price=Decimal(draw.choice([0, 1, 999, 1250, 3333])) / 100,
             )
             versions["order_items"].append(item)
+            if line_id % 4 == 0:
+                back = draw.randint(0, item["quantity"])
+                given_back = back * item["unit_price"] * draw.choice([50, 100]) / 100
+                item = {
+                    **item,
+                    "returned_quantity": back,
+                    "returned_amount": given_back.quantize(CENT, ROUND_DOWN),
+                    "updated_at": at(draw.randint(day, last), 4500),
+                }
+                versions["order_items"].append(item)
             if line_id % 25 == 0:
                 moved = {**item, "order_id": draw.randint(1, 80), "updated_at": at(last, 5000)}
                 versions["order_items"].append(moved)
@@ -303,10 +315,13 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
         discount = in_eur(head["discount_amount"], sold_at)
         main = max(range(len(amounts)), key=lambda index: (amounts[index], -index))
         sale = head["status"] in SALES and per_unit is not None
-        refunded = sale and head["status"] == "refunded"
         seen = set()
         for index, (amount, share) in enumerate(zip(amounts, shares(discount, amounts), strict=True)):
             item = items[index] if items else {"product_id": None, "quantity": 0}
+            back = item.get("returned_quantity") or 0
+            given_back = in_eur(item.get("returned_amount") or Decimal(0), sold_at)
+            if head["status"] == "refunded":
+                back, given_back = item["quantity"], amount - share
             bought = products.get(item["product_id"], {"category": "unknown", "cost": None})
             category = bought["category"]
             key = head["created_at"].date(), head["shipping_country"], category
@@ -317,8 +332,8 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
             if sale:
                 buyers[key].add(head["user_id"])
             seen.add(category)
-            kept = item["quantity"] if sale and not refunded else 0
-            net = amount - share if sale and not refunded else Decimal(0)
+            kept = item["quantity"] - back if sale else 0
+            net = amount - share - given_back if sale else Decimal(0)
             if kept and bought["cost"] is None:
                 row["units_without_cost"] += kept
             else:
@@ -328,10 +343,9 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
                 row["units"] += item["quantity"]
                 row["gross_revenue"] += amount
                 row["discount_amount"] += share
-                row["net_revenue"] += 0 if refunded else amount - share
-            if refunded:
-                row["units_refunded"] += item["quantity"]
-                row["refunded_amount"] += amount - share
+                row["net_revenue"] += net
+                row["units_refunded"] += back
+                row["refunded_amount"] += given_back
     return {key: {**row, "buyers_with_category": len(buyers[key])} for key, row in figures.items()}
 
 

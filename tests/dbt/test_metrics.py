@@ -40,16 +40,16 @@ BOOKED = (
     "(select o.order_date as day, o.shipping_country, i.product_id, coalesce(i.units_sold, 0) as units, "
     "coalesce(i.gross_revenue - i.discount_amount, o.gross_revenue - o.discount_amount) as net "
     "from core.fact_orders as o left join core.fact_order_items as i on i.order_id = o.order_id "
-    "union all select r.refunded_date, r.shipping_country, i.product_id, -coalesce(i.units_refunded, 0), "
-    "-coalesce(i.refunded_amount, r.refunded_amount) "
-    "from core.fact_refunds as r left join core.fact_order_items as i on i.order_id = r.order_id) as b "
+    "union all select refunded_date, shipping_country, product_id, -units_refunded, -refunded_amount "
+    "from core.fact_refunds) as b "
     "left join core.dim_products as p on p.product_id = b.product_id"
 )
 OF_BOOKED = {"booked_date": "b.day", "shipping_country": "coalesce(b.shipping_country, 'unknown')"}
-# Each order counts nothing on its own day, and one refund on that.
+# Each order counts nothing on its own day, and one refund on the first on which something came back.
 REFUNDS = (
     "(select order_date as day, shipping_country, 0 as refunds, 0 as amount from core.fact_orders "
-    "union all select refunded_date, shipping_country, 1, refunded_amount from core.fact_refunds) as b"
+    "union all select refunded_date, shipping_country, iff(row_number() over (partition by order_id "
+    "order by refunded_at, line_id) = 1, 1, 0), refunded_amount from core.fact_refunds) as b"
 )
 SESSIONS = (
     "(select s.session_id, s.device, s.referrer, s.session_date, "

@@ -218,8 +218,8 @@ def test_a_refund_and_a_cancellation_move_the_figures_of_the_day_the_order_was_p
 
     warehouse.publish("orders", day(5), [order(1, 1, status="cancelled", updated_at=at(5))])
     warehouse.run("--select", "fact_refunds", "--full-refresh")
-    [refund] = warehouse.records("CORE.FACT_REFUNDS")
-    assert refund["refunded_date"] == day(4), "what fact_orders still says is kept"
+    refunds = warehouse.records("CORE.FACT_REFUNDS")
+    assert [row["refunded_date"] for row in refunds] == [day(4), day(4)], "what fact_orders still says is kept"
     warehouse.run(*PARTITIONED, window=window(5))
     cancelled = overview(warehouse)
     assert booked(warehouse) == {day(1): (0, 0, 0)}
@@ -229,6 +229,36 @@ def test_a_refund_and_a_cancellation_move_the_figures_of_the_day_the_order_was_p
         "orders": 0,
         "gross_revenue": 0,
     }
+
+
+def test_a_unit_that_comes_back_moves_the_day_of_its_order_and_is_booked_on_its_own(
+    warehouse: Warehouse, shop: Log
+) -> None:
+    [ordered] = [row["created_at"] for row in shop["orders"][day(1)]]
+    first = shop["order_items"][day(1)][0]
+    back = {"returned_quantity": 1, "returned_amount": Decimal("4.50")}
+    warehouse.publish("order_items", day(3), [{**first, **back, "updated_at": at(3)}])
+    warehouse.run(*PARTITIONED, window=window(3))
+
+    returned = overview(warehouse)
+    assert {key[0] for key in returned} == {ordered.date()}
+    assert sum(row["refunded_amount"] for row in returned.values()) == Decimal("4.50")
+    assert sum(row["units_refunded"] for row in returned.values()) == 1
+    assert sum(row["net_revenue"] for row in returned.values()) == Decimal("24.50")
+    assert booked(warehouse) == {day(1): (1, 0, Decimal("29.00")), day(3): (0, 1, Decimal("-4.50"))}
+
+    # The rest comes back with the whole order, which is no second refund; and the first was a mistake.
+    head = order(1, 1, discount_amount=Decimal("1.00"), status="refunded", updated_at=at(4))
+    warehouse.publish("orders", day(4), [head])
+    warehouse.run(*PARTITIONED, window=window(4))
+    assert booked(warehouse) == {
+        day(1): (1, 0, Decimal("29.00")),
+        day(3): (0, 1, Decimal("-4.50")),
+        day(4): (0, 0, Decimal("-24.50")),
+    }
+    warehouse.publish("order_items", day(5), [{**first, "updated_at": at(5)}])
+    warehouse.run(*PARTITIONED, window=window(5))
+    assert booked(warehouse) == {day(1): (1, 0, Decimal("29.00")), day(4): (0, 1, Decimal("-29.00"))}
 
 
 def booked(warehouse: Warehouse) -> dict[dt.date, tuple[int, int, Decimal]]:

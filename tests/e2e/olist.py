@@ -92,7 +92,7 @@ def cents(amounts: pd.Series[str]) -> pd.Series[int]:
 
 
 def tables(files: Files) -> Mapping[str, pd.DataFrame]:
-    """The rows of users, products, orders and order_items, in the declared columns."""
+    """The rows of users, products, orders and order_items, in the declared columns, but for those that may be null."""
     orders = files.orders.merge(files.customers, on="customer_id", validate="one_to_one")
     orders["created_at"] = pd.to_datetime(orders["order_purchase_timestamp"], utc=True)
     orders["updated_at"] = orders[[*HISTORY]].apply(pd.to_datetime, utc=True).max(axis="columns")
@@ -117,7 +117,7 @@ def load(rows: Mapping[str, pd.DataFrame], dsn: str, schema: str) -> None:
                 cursor.execute(statement.encode())
             if table.name not in rows:
                 continue
-            names = [column.name for column in table.columns]
+            names = [column.name for column in table.columns if column.name in rows[table.name]]
             columns = ", ".join(quoted(name) for name in names)
             with cursor.copy(f"copy {quoted(schema)}.{quoted(table.name)} ({columns}) from stdin".encode()) as copy:
                 for row in rows[table.name][names].itertuples(index=False):

@@ -62,7 +62,7 @@ class Shop:
             "insert into orders values "
             f"({number}, 1, 'paid', {currency!r}, {discount!r}, 4.90, 0, 'FR', 'card', '{at}', '{changed}')"
         )
-        self.sql(f"insert into order_items values ({number}, {number}, 1, {number}, 10.00, '{at}', '{at}')")
+        self.sql(f"insert into order_items values ({number}, {number}, 1, {number}, 10.00, null, null, '{at}', '{at}')")
 
     def sql(self, statement: str) -> None:
         self.connection.execute(statement)  # type: ignore[call-overload]
@@ -175,6 +175,37 @@ def test_an_order_in_another_currency_counts_at_its_rate_and_not_at_all_without_
     assert in_the_mart() == (8, 352.0)
 
 
+def test_what_came_back_of_a_line_is_taken_from_its_order_on_both_sides(shop: Shop) -> None:
+    def net_revenue(in_quarantine: float = 90.0) -> float:
+        for check, *days in ((equals_the_source, day(6), day(6)), (equals_the_source_everywhere,)):
+            found = shop.check(check, *days)
+            assert found.passed, found.description
+            assert told(found)["dates_not_settled"] == 0
+        figures = told(found)
+        assert figures["net_revenue_in_quarantine_eur"] == in_quarantine
+        return figures["net_revenue_in_the_mart_eur"]  # type: ignore[return-value]
+
+    def returned(line: int, quantity: int, amount: str) -> None:
+        shop.sql(
+            f"update order_items set returned_quantity = {quantity}, returned_amount = {amount}, "
+            f"updated_at = '{day(6)} 15:00+00' where id = {line}"
+        )
+        shop.refresh(Window(day(6), day(7)))
+
+    shop.sql(f"insert into exchange_rates values (1, 'USD', '{day(1)}', 0.905, '{day(2)}', '{day(2)}')")
+    shop.order(10, 3, currency="USD")
+    shop.refresh()
+    assert net_revenue() == round(352 + 89.59, 2)
+    returned(6, 2, "19.50")
+    assert net_revenue() == round(352 + 89.59 - 19.5, 2)
+    # Each amount is rounded by itself: 90.50 - 0.91 - 9.06.
+    returned(10, 0, "10.01")
+    assert net_revenue() == round(352 + 89.59 - 19.5 - 9.06, 2)
+    # Of a line of which more came back than was sold nothing counts but the discount of its order.
+    returned(6, 7, "19.50")
+    assert net_revenue(in_quarantine=90 + 60 - 19.5) == round(352 + 89.59 - 60 - 9.06, 2)
+
+
 def test_a_rate_that_left_since_the_mart_was_built_is_no_fault(shop: Shop) -> None:
     shop.sql(f"insert into exchange_rates values (1, 'USD', '{day(1)}', 0.9, '{day(2)}', '{day(2)}')")
     shop.order(10, 3, currency="USD")
@@ -189,7 +220,9 @@ def test_a_rate_that_left_since_the_mart_was_built_is_no_fault(shop: Shop) -> No
 
 def test_a_line_in_quarantine_is_left_out_of_its_order_and_told(shop: Shop) -> None:
     shop.sql("update order_items set quantity = 0 where id = 4")
-    shop.sql("insert into order_items values (40, 4, 1, 1, 'NaN', '2026-03-03 08:00+00', '2026-03-03 08:00+00')")
+    shop.sql(
+        "insert into order_items values (40, 4, 1, 1, 'NaN', null, null, '2026-03-03 08:00+00', '2026-03-03 08:00+00')"
+    )
     shop.refresh()
     found = shop.check(equals_the_source, DAYS.first, DAYS.last)
     assert found.passed, found.description

@@ -467,6 +467,29 @@ def test_refunds_differ_by_category_and_stay_the_same_in_the_whole() -> None:
     assert 0.03 < (orders["status"] == "refunded").mean() < 0.04
 
 
+def test_some_lines_of_an_order_that_is_kept_come_back_by_themselves() -> None:
+    orders, lines = year()["orders"].set_index("id"), year()["order_items"]
+    status = orders["status"].reindex(lines["order_id"]).to_numpy()
+    is_first = ~lines.sort_values("id").duplicated("order_id").reindex(lines.index)
+    back = lines["returned_quantity"] > 0
+    assert 0.01 < back[~is_first].mean() < 0.03
+    assert not back[is_first].any(), "something of each order is kept"
+    assert set(status[back]) == {"delivered"}
+    amount = lines["quantity"] * lines["unit_price"]
+    assert (lines["returned_quantity"] <= lines["quantity"]).all()
+    assert (lines["returned_amount"][back] <= amount[back]).all()
+    assert (lines["returned_amount"] > 0)[back & (amount > 0)].all()
+    assert not lines["returned_amount"][~back].any()
+    discounted = orders["discount_amount"].reindex(lines["order_id"]).to_numpy() > 0
+    price = lines["returned_quantity"] * lines["unit_price"]
+    assert (lines["returned_amount"] == price)[back & ~discounted].all()
+    assert (lines["returned_amount"] < price)[back & discounted].all()
+    by_category = back.groupby(lines["category"]).mean()
+    assert by_category["Fashion"] > 1.5 * by_category["Grocery"]
+    # A line changes once, when it comes back, and is told of then.
+    assert ((lines["updated_at"] > lines["created_at"]) == back).all()
+
+
 def test_a_basket_holds_more_of_one_category_than_chance_would() -> None:
     lines = year()["order_items"]
     two = lines.groupby("order_id")["category"].agg(["first", "nunique", "size"]).query("size == 2")

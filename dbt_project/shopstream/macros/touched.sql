@@ -14,6 +14,11 @@
     where crm_contact_id in ({{ contacts }})
 {%- endmacro %}
 
+{#- Whether this table has a column: one that an earlier version of the platform built may lack it. -#}
+{% macro this_has(column) -%}
+    {{ return(not execute or column in adapter.get_columns_in_relation(this) | map(attribute='name') | map('lower')) }}
+{%- endmacro %}
+
 {#- Currencies of which a rate came, changed or left. -#}
 {% macro touched_currencies() -%}
     select distinct currency
@@ -58,7 +63,7 @@
     from {{ this }}
     where {{ told_everything() }}
     {#- A table of before there were currencies lacks the column until it is built: all its orders are in EUR. -#}
-    {%- if not execute or 'currency' in adapter.get_columns_in_relation(this) | map(attribute='name') | map('lower') %}
+    {%- if this_has('currency') %}
         union
         {{ orders_at_another_rate() }}
     {%- endif %}
@@ -124,6 +129,8 @@
     where {{ told_everything() }}
     union
     {{ told_by('fact_orders') }}
+    union
+    {{ told_by('fact_order_items') }}
     union
     select order_id
     from {{ this }}

@@ -133,8 +133,7 @@ def compare_sales(
         snapshot = reader.moment()
         session = stack.enter_context(warehouse.connection(REPORTING))
         _refuse_missing(session, warehouse.database)
-        rates = reader.plan(EXCHANGE_RATES)
-        shop = _Shop(reader, rates, everything, window, zone)
+        shop = _Shop(reader, reader.plan(EXCHANGE_RATES), reader.plan(ORDER_ITEMS), everything, window, zone)
         mart = _Mart(session, warehouse.database, window)
         found = _compared(shop, mart)
         drift = {}
@@ -223,6 +222,7 @@ class _Shop:
 
     reader: PostgresReader
     rates: PostgresReading
+    lines: PostgresReading
     everything: Window
     window: Window | None
     zone: str
@@ -360,9 +360,12 @@ class _Shop:
 
     def _lines(self, order_counts: str = "true") -> str:
         """(date, 0, revenue, lines) of each line; one whose order is counted itself is no further line."""
-        amount = f"l.quantity * {_number('l.unit_price')}"
+        amount = self._revenue(f"l.quantity * {_number('l.unit_price')}")
+        # Null of each line where the source has no such column.
+        has_returns = "returned_amount" not in self.lines.drift.dropped
+        given_back = self._revenue(_number("coalesce(l.returned_amount, 0)")) if has_returns else "0"
         return (
-            f"select {self._date}, 0, {self._revenue(amount)}, (not ({order_counts}))::int "
+            f"select {self._date}, 0, {amount} - {given_back}, (not ({order_counts}))::int "
             f"from {self._lines_with_orders} {WITH_RATES}"
         )
 
@@ -487,7 +490,7 @@ class _Mart:
             for relation, where, orders, revenue in (
                 (facts, on, "-count_if(is_sale)", "-coalesce(sum(net_revenue), 0)"),
                 (facts, also, "count_if(is_sale)", f"coalesce(sum(iff(status {IS_PAID}, -order_discount, 0)), 0)"),
-                (lines, also, "0", f"coalesce(sum(iff(order_status {IS_PAID}, line_amount, 0)), 0)"),
+                (lines, also, "0", f"coalesce(sum(iff(order_status {IS_PAID}, line_amount - refunded_amount, 0)), 0)"),
             )
         ]
 

@@ -96,8 +96,34 @@ ORDER_ITEMS = SourceTable(
         Column("product_id", BIGINT, "Product sold.", references="products.id"),
         Column("quantity", INTEGER, "Units sold.", minimum=1),
         Column("unit_price", MONEY, "Price per unit before discount, in the order's currency.", minimum=0),
+        Column(
+            "returned_quantity",
+            INTEGER,
+            "Units that came back by themselves; null: none. Of an order that is refunded as a whole, all have.",
+            nullable=True,
+            minimum=0,
+        ),
+        Column(
+            "returned_amount",
+            MONEY,
+            "What was given back for the line by itself, in the order's currency; null: nothing.",
+            nullable=True,
+            minimum=0,
+        ),
         CREATED_AT,
         UPDATED_AT,
+    ),
+    rules=(
+        RowRule(
+            "more units came back than were sold",
+            "coalesce(returned_quantity, 0) <= quantity",
+            ("returned_quantity", "quantity"),
+        ),
+        RowRule(
+            "more was given back than the line's amount",
+            "coalesce(returned_amount, 0) <= quantity * unit_price",
+            ("returned_amount", "quantity", "unit_price"),
+        ),
     ),
 )
 

@@ -70,7 +70,7 @@ def create_stage(session: SnowflakeConnection, database: str, bucket: str, integ
 def create_staging_table(
     session: SnowflakeConnection, database: str, table: SourceTable, manifests: Collection[Manifest]
 ) -> tuple[str, ...]:
-    """Make the staging table as declared and add the columns that the manifests have beyond it; returns those added.
+    """Make the staging table as declared, and add what it lacks of that and of the manifests' columns; returns these.
 
     DDL commits by itself in Snowflake, so this comes before the transaction that loads. Raises StagingTooNarrow where
     the table is older than a declaration that has changed: COPY would round to the scale that it finds.
@@ -90,7 +90,7 @@ def create_staging_table(
                 f"alter their types where Snowflake can; else drop the table and materialize staging/{table.name} for "
                 "all partitions again.",
             )
-        missing = {name: kind for name, kind in (*wanted, *ADDED_COLUMNS.items()) if upper(name) not in present}
+        missing = {name: kind for name, kind in (*declared.items(), *wanted) if upper(name) not in present}
         for name, kind in missing.items():
             cursor.execute(f"alter table {relation} add column {snowflake_name(name)} {kind}")
     return tuple(missing)

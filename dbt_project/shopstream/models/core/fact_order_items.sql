@@ -25,6 +25,8 @@ with order_items as (
         product_id,
         quantity,
         unit_price,
+        coalesce(returned_quantity, 0) as returned_quantity,
+        coalesce(returned_amount, 0) as returned_amount,
         created_at,
         updated_at
     from {{ source('shopstream', 'STG_ORDER_ITEMS') }}
@@ -40,6 +42,8 @@ with order_items as (
             product_id,
             quantity,
             unit_price,
+            {{ 'coalesce(returned_quantity, 0)' if this_has('returned_quantity') else 0 }} as returned_quantity,
+            {{ 'coalesce(returned_amount, 0)' if this_has('returned_amount') else 0 }} as returned_amount,
             created_at,
             updated_at
         from {{ this }}
@@ -112,6 +116,9 @@ lines_in_eur as (
         {{
             in_eur('(order_items.quantity * order_items.unit_price)::number(28, 2)', 'rated.eur_per_unit')
         }} as line_amount,
+        order_items.returned_quantity,
+        order_items.returned_amount,
+        {{ in_eur('order_items.returned_amount', 'rated.eur_per_unit') }} as returned_in_eur,
         {{ in_eur('rated.order_discount', 'rated.eur_per_unit') }} as order_discount,
         coalesce(rated.is_sale and rated.eur_per_unit is not null, false) as is_sale,
         coalesce(rated.order_date, {{ reporting_day('order_items.created_at') }}) as order_date,
@@ -136,6 +143,9 @@ lines_in_cents as (
         quantity,
         unit_price,
         line_amount,
+        returned_quantity,
+        returned_amount,
+        returned_in_eur,
         (coalesce(line_amount, 0) * 100)::number(38, 0) as line_cents,
         (coalesce(order_discount, 0) * 100)::number(38, 0) as order_discount_cents,
         is_sale,
@@ -159,6 +169,9 @@ running as (
         quantity,
         unit_price,
         line_amount,
+        returned_quantity,
+        returned_amount,
+        returned_in_eur,
         line_cents,
         order_discount_cents,
         sum(line_cents) over (
@@ -190,6 +203,9 @@ shared as (
         quantity,
         unit_price,
         line_amount,
+        returned_quantity,
+        returned_amount,
+        returned_in_eur,
         (
             case
                 when line_amount is null then null
@@ -221,15 +237,19 @@ select
     order_status,
     currency,
     quantity::number(38, 0) as quantity,
+    returned_quantity::number(38, 0) as returned_quantity,
     iff(is_sale, quantity, 0)::number(38, 0) as units_sold,
-    iff(is_sale and order_status = 'refunded', quantity, 0)::number(38, 0) as units_refunded,
+    iff(is_sale, iff(order_status = 'refunded', quantity, returned_quantity), 0)::number(38, 0) as units_refunded,
     unit_price,
+    returned_amount::number(12, 2) as returned_amount,
     line_amount,
     discount_share,
     iff(is_sale, line_amount, 0)::number(18, 2) as gross_revenue,
     iff(is_sale, discount_share, 0)::number(18, 2) as discount_amount,
-    iff(is_sale and order_status = 'refunded', line_amount - discount_share, 0)::number(18, 2) as refunded_amount,
-    iff(is_sale and order_status <> 'refunded', line_amount - discount_share, 0)::number(18, 2) as net_revenue,
+    iff(is_sale, iff(order_status = 'refunded', line_amount - discount_share, returned_in_eur), 0)::number(18, 2)
+        as refunded_amount,
+    iff(is_sale and order_status <> 'refunded', line_amount - discount_share - returned_in_eur, 0)::number(18, 2)
+        as net_revenue,
     is_sale,
     is_main_line,
     order_date,

@@ -41,7 +41,9 @@ lines_per_order as (
         order_id,
         count(*)::number(38, 0) as line_count,
         sum(quantity)::number(38, 0) as units,
-        sum(line_amount)::number(18, 2) as items_amount
+        sum(line_amount)::number(18, 2) as items_amount,
+        sum(units_refunded)::number(38, 0) as units_refunded,
+        sum(refunded_amount)::number(18, 2) as refunded_amount
     from {{ ref('fact_order_items') }}
     {% if is_windowed() %}
         where order_id in (select touched.order_id from {{ touched() }} as touched)
@@ -79,6 +81,8 @@ joined as (
         coalesce(lines_per_order.line_count, 0) as line_count,
         coalesce(lines_per_order.units, 0) as units,
         lines_per_order.items_amount,
+        coalesce(lines_per_order.units_refunded, 0) as units_refunded,
+        coalesce(lines_per_order.refunded_amount, 0) as refunded_amount,
         {{ eur_per_unit('orders.currency', 'rates') }} as eur_per_unit
     from orders
     left join lines_per_order on orders.id = lines_per_order.order_id
@@ -104,6 +108,8 @@ in_eur as (
         {{ in_eur('shipping_amount', 'eur_per_unit') }} as shipping_amount,
         {{ in_eur('total_amount', 'eur_per_unit') }} as total_amount,
         eur_per_unit,
+        units_refunded,
+        refunded_amount,
         {{ is_sale() }} and eur_per_unit is not null as is_sale,
         order_date,
         created_at,
@@ -121,6 +127,7 @@ select
     payment_method,
     line_count::number(38, 0) as line_count,
     units::number(38, 0) as units,
+    iff(is_sale, units_refunded, 0)::number(38, 0) as units_refunded,
     items_amount,
     order_discount,
     shipping_amount,
@@ -128,8 +135,10 @@ select
     eur_per_unit,
     iff(is_sale, items_amount, 0)::number(18, 2) as gross_revenue,
     iff(is_sale, order_discount, 0)::number(18, 2) as discount_amount,
-    iff(is_sale and status = 'refunded', items_amount - order_discount, 0)::number(18, 2) as refunded_amount,
-    iff(is_sale and status <> 'refunded', items_amount - order_discount, 0)::number(18, 2) as net_revenue,
+    iff(is_sale, iff(status = 'refunded', items_amount - order_discount, refunded_amount), 0)::number(18, 2)
+        as refunded_amount,
+    iff(is_sale and status <> 'refunded', items_amount - order_discount - refunded_amount, 0)::number(18, 2)
+        as net_revenue,
     is_sale,
     order_date,
     created_at as ordered_at,

@@ -17,35 +17,18 @@
     )
 }}
 
--- Every order on the day it was placed, as if nothing had come back; and every refund on its own day, taken away.
-with entries as (
+with orders as (
 
     select
         order_id,
         shipping_country,
         gross_revenue,
         discount_amount,
-        0 as refunded_amount,
         is_sale,
-        false as is_refund,
-        order_date as booked_date
+        order_date
     from {{ ref('fact_orders') }}
     {% if is_windowed() %}
         where order_date in (select touched.booked_date from {{ touched() }} as touched)
-    {% endif %}
-    union all
-    select
-        order_id,
-        shipping_country,
-        0 as gross_revenue,
-        0 as discount_amount,
-        refunded_amount,
-        false as is_sale,
-        true as is_refund,
-        refunded_date as booked_date
-    from {{ ref('fact_refunds') }}
-    {% if is_windowed() %}
-        where refunded_date in (select touched.booked_date from {{ touched() }} as touched)
     {% endif %}
 
 ),
@@ -56,12 +39,48 @@ order_items as (
         order_id,
         product_id,
         units_sold,
-        units_refunded,
         gross_revenue,
         discount_amount,
-        refunded_amount,
         is_main_line
     from {{ ref('fact_order_items') }}
+
+),
+
+-- Every order on the day it was placed, as if nothing had come back; and all that came back on its own day, taken away.
+-- What has no line keeps its own amounts, in category 'unknown'.
+entries as (
+
+    select
+        orders.order_id,
+        orders.shipping_country,
+        order_items.product_id,
+        coalesce(order_items.units_sold, 0) as units,
+        0 as units_refunded,
+        coalesce(order_items.gross_revenue, orders.gross_revenue) as gross_revenue,
+        coalesce(order_items.discount_amount, orders.discount_amount) as discount_amount,
+        0 as refunded_amount,
+        orders.is_sale and coalesce(order_items.is_main_line, true) as is_order,
+        false as is_order_refunded,
+        orders.order_date as booked_date
+    from orders
+    left join order_items on orders.order_id = order_items.order_id
+    union all
+    select
+        order_id,
+        shipping_country,
+        product_id,
+        0 as units,
+        units_refunded,
+        0 as gross_revenue,
+        0 as discount_amount,
+        refunded_amount,
+        false as is_order,
+        is_first_of_order as is_order_refunded,
+        refunded_date as booked_date
+    from {{ ref('fact_refunds') }}
+    {% if is_windowed() %}
+        where refunded_date in (select touched.booked_date from {{ touched() }} as touched)
+    {% endif %}
 
 ),
 
@@ -75,47 +94,24 @@ products as (
 
 ),
 
--- What has no line keeps its own amounts, in category 'unknown'.
-entry_lines as (
+costed as (
 
     select
         entries.order_id,
         coalesce(entries.shipping_country, 'unknown') as shipping_country,
         coalesce(products.product_category, 'unknown') as product_category,
-        iff(entries.is_refund, 0, coalesce(order_items.units_sold, 0)) as units,
-        iff(entries.is_refund, coalesce(order_items.units_refunded, 0), 0) as units_refunded,
-        products.unit_cost,
-        iff(entries.is_refund, 0, coalesce(order_items.gross_revenue, entries.gross_revenue)) as gross_revenue,
-        iff(entries.is_refund, 0, coalesce(order_items.discount_amount, entries.discount_amount)) as discount_amount,
-        iff(entries.is_refund, coalesce(order_items.refunded_amount, entries.refunded_amount), 0) as refunded_amount,
-        entries.is_sale,
-        entries.is_refund,
-        coalesce(order_items.is_main_line, true) as is_main_line,
+        entries.units,
+        entries.units_refunded,
+        entries.gross_revenue,
+        entries.discount_amount,
+        entries.refunded_amount,
+        entries.gross_revenue - entries.discount_amount - entries.refunded_amount as net_revenue,
+        {{ cost_of_goods('(entries.units - entries.units_refunded)', 'products.unit_cost') }} as cost,
+        entries.is_order,
+        entries.is_order_refunded,
         entries.booked_date
     from entries
-    left join order_items on entries.order_id = order_items.order_id
-    left join products on order_items.product_id = products.product_id
-
-),
-
-costed as (
-
-    select
-        order_id,
-        shipping_country,
-        product_category,
-        units,
-        units_refunded,
-        gross_revenue,
-        discount_amount,
-        refunded_amount,
-        gross_revenue - discount_amount - refunded_amount as net_revenue,
-        {{ cost_of_goods('(units - units_refunded)', 'unit_cost') }} as cost,
-        is_sale,
-        is_refund,
-        is_main_line,
-        booked_date
-    from entry_lines
+    left join products on entries.product_id = products.product_id
 
 ),
 
@@ -125,8 +121,8 @@ totals as (
         shipping_country,
         product_category,
         booked_date,
-        count(distinct iff(is_main_line and is_sale, order_id, null)) as orders,
-        count(distinct iff(is_main_line and is_refund, order_id, null)) as orders_refunded,
+        count(distinct iff(is_order, order_id, null)) as orders,
+        count(distinct iff(is_order_refunded, order_id, null)) as orders_refunded,
         sum(units) as units,
         sum(units_refunded) as units_refunded,
         sum(gross_revenue)::number(18, 2) as gross_revenue,

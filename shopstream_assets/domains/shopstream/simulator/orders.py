@@ -59,9 +59,12 @@ _PAYMENTS = np.array([PAYMENT_SHARES_OF.get(code, PAYMENT_SHARES) for code in CO
 
 CANCELLED = 0.03
 REFUNDED = 0.037
+# Of the lines of an order that is kept, but for its first, which people came for.
+RETURNED = 0.02
 # Days an order keeps changing at most: paid within 1, shipped within 3, delivered within 7, refunded within 14.
 LIFETIME_DAYS = 25
 STATUSES = ("pending", "paid", "cancelled", "shipped", "delivered", "refunded")
+DELIVERED, REFUNDED_AT = STATUSES.index("delivered"), STATUSES.index("refunded")
 
 
 @dataclass(frozen=True)
@@ -123,13 +126,15 @@ class Orders:
         # An order comes back as often as its lines do in the mean.
         comes_back = np.add.reduceat(self._catalogue.refunds(day, items["product"]), starts) if n else np.zeros(0)
         lines = np.diff(np.append(starts, len(items["order"])))
+        moments = _life(rng, created, REFUNDED * comes_back / lines)
+        items |= self._returns(day, items, moments, percent)
         orders: Columns = {
             "id": self._world.ids(day, n),
             "user": who,
             "user_id": users["id"][who],
             "created": created,
             "currency": currency,
-            "moments": _life(rng, created, REFUNDED * comes_back / lines),
+            "moments": moments,
             "discount": discount,
             "shipping": shipping,
             "total": items_total - discount + shipping,
@@ -158,6 +163,22 @@ class Orders:
             "product": product,
             "quantity": choose(rng, QUANTITY_SHARES, len(order)) + 1,
             "price": self._currencies.in_cents(price, currency[order], day),
+        }
+
+    def _returns(self, day: int, items: Columns, moments: np.ndarray, percent: np.ndarray) -> Columns:
+        """Units of each line that come back by themselves, what is given back for them, and when; `NEVER` for most."""
+        rng = self._world.rng("returns", day)
+        n, order = len(items["order"]), items["order"]
+        back_after = rng.integers(DAY, 14 * DAY, size=n)
+        units = np.minimum(items["quantity"], rng.integers(1, 3, size=n))
+        is_first = np.diff(order, prepend=-1) != 0
+        delivered, refunded = moments[order, DELIVERED], moments[order, REFUNDED_AT]
+        chosen = rng.random(n) < RETURNED * self._catalogue.refunds(day, items["product"])
+        comes_back = chosen & ~is_first & (delivered < NEVER) & (refunded == NEVER)
+        return {
+            "returned": np.where(comes_back, np.where(comes_back, delivered, 0) + back_after, NEVER),
+            "returned_quantity": units,
+            "returned_amount": units * items["price"] * (100 - percent[order]) // 100,
         }
 
     def changes(self, first: int, last: int) -> pa.Table:
@@ -189,15 +210,24 @@ class Orders:
         )
 
     def item_changes(self, first: int, last: int) -> pa.Table:
-        """Lines of the orders placed on days `first` to `last` excluded; lines never change."""
+        """Lines placed or returned on days `first` to `last` excluded, as they stood at the end."""
+        low, high = self._world.midnight(first), self._world.midnight(last)
         parts = []
-        for day in range(first, last):
+        for day in range(max(0, first - LIFETIME_DAYS), last):
             made = self.created_on(day)
             order = made.items["order"]
-            placed = {"order_id": made.orders["id"][order], "created": made.orders["created"][order]}
-            parts.append(made.items | placed | {"product": self._catalogue.ids(day, made.items["product"])})
+            created = made.orders["created"][order]
+            is_back = made.items["returned"] < high
+            placed = {
+                "order_id": made.orders["id"][order],
+                "product": self._catalogue.ids(day, made.items["product"]),
+                "created": created,
+                "updated": np.where(is_back, made.items["returned"], created),
+                "is_back": is_back,
+            }
+            parts.append(rows_of(made.items | placed, np.flatnonzero(placed["updated"] >= low)))
         rows = concatenated(parts)
-        created = arrow.timestamps(rows["created"])
+        rows = rows_of(rows, arrow.order(rows["updated"], rows["id"]))
         return arrow.table(
             ORDER_ITEMS,
             {
@@ -206,8 +236,10 @@ class Orders:
                 "product_id": rows["product"],
                 "quantity": rows["quantity"].astype(np.int32),
                 "unit_price": arrow.money(rows["price"]),
-                "created_at": created,
-                "updated_at": created,
+                "returned_quantity": np.where(rows["is_back"], rows["returned_quantity"], 0).astype(np.int32),
+                "returned_amount": arrow.money(np.where(rows["is_back"], rows["returned_amount"], 0)),
+                "created_at": arrow.timestamps(rows["created"]),
+                "updated_at": arrow.timestamps(rows["updated"]),
             },
         )
 
