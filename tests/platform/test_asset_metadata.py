@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -368,3 +369,21 @@ def test_every_mart_shows_a_chart_of_its_main_figure_in_the_page_itself(shop: Sh
             assert chart.value.startswith("!["), asset
             assert "(data:image/svg+xml," in chart.value, asset
             assert len(chart.value) < INLINE, asset
+
+
+@pytest.mark.parametrize("name", ["shopstream", "streamvision"])
+def test_all_that_follows_from_a_table_can_be_materialized_by_the_command_that_is_told(
+    name: str, local_stack: Mapping[str, str]
+) -> None:
+    domain = domain_named(name)
+    command = shlex.split(
+        domain.materialize_command(domain.all_from(domain.tables[0].name), "2026-03-01", "2026-03-02")
+    )
+    module, selection = command[command.index("-m") + 1], command[command.index("--select") + 1]
+    repository = import_module(module).defs.get_repository_def()
+    chosen = dg.AssetSelection.from_coercible(selection.split(",")).resolve(repository.asset_graph)
+    job = repository.get_implicit_job_def_for_assets(chosen)
+    # Raises where a key is nothing that a step makes.
+    assert job.get_subset(asset_selection=frozenset(chosen)).asset_layer.selected_asset_keys == chosen
+    assert {key.path[1] for key in chosen} >= {"lake", "staging", "core", "marts"}
+    assert "postgres" not in {key.path[1] for key in chosen}

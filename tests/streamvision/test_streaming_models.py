@@ -358,7 +358,7 @@ def test_the_check_tells_a_mart_that_is_wrong_from_a_source_that_has_moved_on(se
     assert f"1 days differ, though the mart was built from what the source has now. {wrong}: Postgres has" in message
     assert f"{sessions} sessions and" in message
     assert f"the mart {sessions + 1} sessions and" in message
-    assert "--select 'key:\"streamvision/lake/viewing_sessions\"+' --partition-range" in message
+    assert '\'key:"streamvision/lake/viewing_sessions"+ and not ' in message
     assert not compared(service, VIEWING, days(27, 28)).faults
 
 

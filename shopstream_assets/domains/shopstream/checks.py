@@ -29,7 +29,6 @@ NAMED = 3
 # What changed within this time is on its way: the sensors look at every day once an hour.
 ON_ITS_WAY = dt.timedelta(hours=1)
 REBUILD = "shopstream rebuild fact_order_items"
-MATERIALIZE = f"dagster asset materialize -m {SHOPSTREAM.module}"
 
 
 @dg.asset_check(
@@ -181,6 +180,6 @@ def _commands(places: Collection[Place]) -> Iterator[str]:
     for table in sorted({name for name, _ in places}):
         stretches = list(ranges(str(day) for day in sorted(day for name, day in places if name == table)))
         for first, last in stretches[:NAMED]:
-            yield f"`{MATERIALIZE} --select 'key:\"shopstream/lake/{table}\"+' --partition-range {first}...{last}`"
+            yield f"`{SHOPSTREAM.materialize_command(SHOPSTREAM.all_from(table), first, last)}`"
         if len(stretches) > NAMED:
             yield f"the job `backfill` for {len(stretches) - NAMED} further stretches of days of {table}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -139,6 +140,15 @@ class Domain:
     def refresh_job(self) -> str:
         """Name of the job that brings every layer up to date."""
         return f"refresh_{self.name}"
+
+    def materialize_command(self, selection: str, first: str, last: str) -> str:
+        """Shell command that materializes a selection of its assets for the days from `first` to `last`."""
+        chosen = f"--select {shlex.quote(selection)} --partition-range {first}...{last}"
+        return f"dagster asset materialize -m {self.module} {chosen}"
+
+    def all_from(self, table: str) -> str:
+        """Selection of a table in the lake with all that follows from it, but for pages: nothing materializes these."""
+        return f'key:"{self.name}/lake/{table}"+ and not group:"{self.group("dashboards")}"'
 
     def variable(self, name: str) -> str:
         """The environment variable that says something of this domain alone: START_DATE -> SHOPSTREAM_START_DATE."""

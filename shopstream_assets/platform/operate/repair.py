@@ -1,7 +1,6 @@
 """Which complete days of which asset failed or are missing, and the commands that repair them."""
 
 import datetime as dt
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +61,4 @@ def commands(found: Mapping[dg.AssetKey, Days], domain: Domain) -> Iterator[str]
     everything = [key.to_user_string() for key in found]
     for (first, last), assets in sorted(assets_by_range.items()):
         selection = "*" if assets == everything else " or ".join(f'key:"{asset}"' for asset in assets)
-        yield (
-            f"dagster asset materialize -m {domain.module} "
-            f"--select {shlex.quote(selection)} --partition-range {first}...{last}"
-        )
+        yield domain.materialize_command(selection, first, last)

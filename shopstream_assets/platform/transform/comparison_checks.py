@@ -91,5 +91,4 @@ def _spoken(subject: Subject, figures: Figures | None) -> str:
 def _commands(domain: Domain, subject: Subject, days: Collection[dt.date]) -> Iterator[str]:
     """Shell commands that take days of the table anew from the source, with all that follows from them."""
     for first, last in list(ranges(sorted(map(str, days))))[:NAMED]:
-        key = f"'key:\"{domain.name}/lake/{subject.table.name}\"+'"
-        yield f"`dagster asset materialize -m {domain.module} --select {key} --partition-range {first}...{last}`"
+        yield f"`{domain.materialize_command(domain.all_from(subject.table.name), first, last)}`"
