@@ -181,6 +181,12 @@ class Platform:
             names = [column.name.lower() for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
+    def execute(self, statement: str) -> None:
+        """A statement in the warehouse, on the platform's database."""
+        with self.services.warehouse.connection(REPORTING) as session, session.cursor() as cursor:
+            cursor.execute(f"use database {self.services.warehouse.database}")
+            cursor.execute(statement)
+
     def source_check(self) -> str | None:
         """What the comparison of the sales mart with the source finds otherwise at rest; None where they agree."""
         found = compare_sales(self.services.source, self.services.store, self.services.warehouse, self.start)

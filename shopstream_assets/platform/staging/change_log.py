@@ -92,7 +92,7 @@ def create_staging_table(
             )
         missing = {name: kind for name, kind in (*declared.items(), *wanted) if upper(name) not in present}
         for name, kind in missing.items():
-            cursor.execute(f"alter table {relation} add column {snowflake_name(name)} {kind}")
+            cursor.execute(f"alter table {relation} add column if not exists {snowflake_name(name)} {kind}")
     return tuple(missing)
 
 

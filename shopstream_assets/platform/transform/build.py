@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -85,7 +86,10 @@ def build_models(
         if not full_refresh and (
             unknown := unaccounted(cursor, warehouse, domain, manifest, context.selected_asset_keys)
         ):
-            context.log.info(f"Built anew from all of staging, as nothing says what they hold: {', '.join(unknown)}.")
+            context.log.info(
+                "Built anew from all of staging, as nothing says what they hold, or a column of theirs is missing: "
+                f"{', '.join(unknown)}."
+            )
             full_refresh = True
         # Closed, not left to the garbage collector: dbt ends with the step.
         arguments = dbt_arguments(domain, selection, window, target, full_refresh)
@@ -116,17 +120,26 @@ def unaccounted(
     manifest: Mapping[str, Any],
     chosen: Set[dg.AssetKey],
 ) -> list[str]:
-    """Those of the chosen models that are incremental, and of which the ledger has no line.
+    """Those of the chosen models that are incremental, and whose tables are nothing that a window could be added to.
 
-    A table that was built by other means, or before there was a ledger, is nothing that a window could be added to.
+    The ledger has no line of a table that was built by other means, or before there was a ledger; one that lacks a
+    declared column was built by an earlier version of the model.
     """
     from snowflake.connector import ProgrammingError
 
     known: set[str] = set()
+    columns: dict[str, set[str]] = defaultdict(set)
+    database = snowflake_name(warehouse.database)
+    cursor.execute(
+        f"select table_schema || '.' || table_name, lower(column_name) from {database}.information_schema.columns "
+        "where table_schema in ('CORE', 'MARTS')"
+    )
+    for table, column in cursor.fetchall():
+        columns[table].add(column)
     try:
         # What a run was at when it was killed says nothing of the table.
         cursor.execute(
-            f"select distinct model_name from {snowflake_name(warehouse.database)}.CORE.BUILT_PARTITIONS "
+            f"select distinct model_name from {database}.CORE.BUILT_PARTITIONS "
             "where not startswith(manifest_hash, 'building ')"
         )
         known.update(name for (name,) in cursor.fetchall())
@@ -140,7 +153,10 @@ def unaccounted(
         if node["resource_type"] == "model"
         and node["config"]["materialized"] == "incremental"
         and translator.get_asset_key(node) in chosen
-        and node["name"] not in known
+        and (
+            node["name"] not in known
+            or not node["columns"].keys() <= columns[f"{node['schema']}.{node['alias']}".upper()]
+        )
     ]
 
 

@@ -50,6 +50,12 @@ def play(
         cursor.execute(f"create schema if not exists {quoted(schema)}")
         for statement in postgres_ddl(table, schema):
             cursor.execute(statement)
+        # What was declared since an earlier version of the platform began to play.
+        cursor.execute(f"select * from {target} limit 0")
+        there = {column[0] for column in cursor.description or ()}
+        for column in table.columns:
+            if column.name not in there:
+                cursor.execute(f"alter table {target} add column {quoted(column.name)} {column.type.postgres}")
         for number, played_rows in enumerate(simulator.batches(table.name, first, end)):
             rows = played_rows
             if table.cursor:
