@@ -29,9 +29,8 @@ VALID = {
     "products": f"{_money('price', 'cost')} and {_CREATED}",
     "orders": "status in ('pending', 'paid', 'shipped', 'delivered', 'cancelled', 'refunded') and "
     f"currency ~ '^[A-Z]{{3}}$' and {_money('discount_amount', 'shipping_amount', 'total_amount')} and {_CREATED}",
-    "order_items": f"quantity >= 1 and {_money('unit_price')} and {_CREATED} "
-    "and coalesce(returned_quantity, 0) between 0 and quantity "
-    "and coalesce(returned_amount, 0) between 0 and quantity * unit_price",
+    "order_items": f"quantity >= 1 and {_money('unit_price', 'coalesce(unit_cost, 0)')} and {_CREATED} "
+    f"and coalesce(returned_quantity, 0) between 0 and quantity and {_money('coalesce(returned_amount, 0)')}",
     "events": "event_type in ('signup', 'page_view', 'product_view', 'add_to_cart', 'checkout', 'purchase')",
     "crm_contacts": _CREATED,
     "exchange_rates": "currency ~ '^[A-Z]{3}$' and currency <> 'EUR' and eur_per_unit > 0 "
@@ -44,7 +43,7 @@ COLUMNS = {
     "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
     "orders": "id, user_id, status, currency, discount_amount, shipping_amount, total_amount, shipping_country, "
     "payment_method, created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
-    "order_items": "id, order_id, product_id, quantity, unit_price, returned_quantity, returned_amount, "
+    "order_items": "id, order_id, product_id, quantity, unit_price, unit_cost, returned_quantity, returned_amount, "
     "created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at",
     "events": "id, user_id, session_id::text as session_id, event_type, product_id, order_id, "
     "properties::text as properties, occurred_at at time zone 'UTC' as occurred_at",
@@ -77,12 +76,13 @@ rated as (
 ),
 lines as (
     select i.*, round(i.quantity * i.unit_price * o.eur_per_unit, 2) as line_amount, o.currency,
+           coalesce(i.unit_cost, p.cost) as cost, i.unit_cost is not null as has_own_cost,
            coalesce(i.returned_quantity, 0) as back,
            round(coalesce(i.returned_amount, 0) * o.eur_per_unit, 2) as given_back, o.eur_per_unit,
            round(o.discount_amount * o.eur_per_unit, 2) as order_discount, o.user_id as customer_id,
            coalesce(o.status, 'unknown') as order_status, coalesce(o.is_sale, false) as is_sale,
            coalesce(o.created_at, i.created_at)::date as order_date, coalesce(o.created_at, i.created_at) as ordered_at
-    from order_items as i left join rated as o on o.id = i.order_id
+    from order_items as i left join rated as o on o.id = i.order_id left join products as p on p.id = i.product_id
 ),
 lines_per_order as (
     select order_id, count(*) as line_count, sum(quantity) as units, sum(line_amount) as items_amount,
@@ -131,7 +131,11 @@ fact_order_items as (
            back as returned_quantity, coalesce(returned_amount, 0) as returned_amount,
            case when is_sale then quantity else 0 end as units_sold,
            case when not is_sale then 0 when order_status = 'refunded' then quantity else back end as units_refunded,
-           unit_price, line_amount, discount_share,
+           unit_price, cost as unit_cost, has_own_cost,
+           case when not is_sale or order_status = 'refunded' then 0
+                when back = quantity and line_amount - discount_share = given_back then 0
+                else (quantity - back) * cost end as cost_of_goods,
+           line_amount, discount_share,
            case when is_sale then line_amount else 0 end as gross_revenue,
            case when is_sale then discount_share else 0 end as discount_amount,
            case when not is_sale then 0 when order_status = 'refunded' then line_amount - discount_share
@@ -176,9 +180,8 @@ order_lines as (
     select o.order_id, o.customer_id, coalesce(o.shipping_country, 'unknown') as shipping_country,
            coalesce(p.category, 'unknown') as product_category,
            coalesce(i.units_sold - i.units_refunded, 0) as units_kept,
-           case when coalesce(i.units_sold - i.units_refunded, 0) = 0 then 0
-                else (i.units_sold - i.units_refunded) * p.cost end as cost,
-           p.cost as unit_cost, coalesce(i.units_sold, 0) as units_sold,
+           case when i.line_id is null then 0 else i.cost_of_goods end as cost,
+           i.unit_cost, i.line_id is not null as has_line, coalesce(i.units_sold, 0) as units_sold,
            coalesce(i.units_refunded, 0) as units_refunded,
            coalesce(i.gross_revenue, o.gross_revenue) as gross_revenue,
            coalesce(i.discount_amount, o.discount_amount) as discount_amount,
@@ -205,50 +208,49 @@ mart_sales_overview as (
     from order_lines group by shipping_country, product_category, order_date
 ),
 returns as (
-    select i.order_id, i.line_id, i.product_id, r.units, b.upto - b.before as amount,
+    select i.order_id, i.line_id, i.product_id, i.unit_cost, r.units,
+           round(r.upto * o.eur_per_unit, 2) - round(r.before * o.eur_per_unit, 2) as amount,
            least(r.refunded_at, w.refunded_at) as refunded_at
     from ({returns}) as r
     join fact_order_items as i on i.line_id = r.line_id and i.is_sale
     join fact_orders as o on o.order_id = i.order_id
     left join ({refunds}) as w on w.order_id = i.order_id and i.order_status = 'refunded'
-    cross join lateral (
-        select greatest(least(round(r.upto * o.eur_per_unit, 2), i.refunded_amount), 0) as upto,
-               greatest(least(round(r.before * o.eur_per_unit, 2), i.refunded_amount), 0) as before
-    ) as b
 ),
 given_back as (
     select * from returns
     union all
-    select i.order_id, i.line_id, i.product_id,
+    select i.order_id, i.line_id, i.product_id, i.unit_cost,
            i.units_refunded - coalesce((select sum(units) from returns as r where r.line_id = i.line_id), 0),
            i.refunded_amount - coalesce((select sum(amount) from returns as r where r.line_id = i.line_id), 0),
            w.refunded_at
     from fact_order_items as i join ({refunds}) as w on w.order_id = i.order_id
     where i.is_sale and i.order_status = 'refunded'
     union all
-    select o.order_id, 0, null, 0, o.refunded_amount, w.refunded_at
+    select o.order_id, 0, null, null, 0, o.refunded_amount, w.refunded_at
     from fact_orders as o join ({refunds}) as w on w.order_id = o.order_id
     where o.is_sale and o.status = 'refunded' and o.line_count = 0
 ),
 fact_refunds as (
-    select o.order_id, g.line_id, g.product_id, o.customer_id, o.shipping_country, g.units_refunded, g.refunded_amount,
+    select o.order_id, g.line_id, g.product_id, o.customer_id, o.shipping_country, g.unit_cost, g.units_refunded,
+           g.refunded_amount,
            row_number() over (partition by o.order_id order by g.refunded_at, g.line_id) = 1 as is_first_of_order,
            o.order_date, o.ordered_at, g.refunded_date, g.refunded_at
     from fact_orders as o join (
-        select order_id, line_id, product_id, refunded_at::date as refunded_date, sum(units) as units_refunded,
-               sum(amount) as refunded_amount, min(refunded_at) as refunded_at
+        select order_id, line_id, product_id, unit_cost, refunded_at::date as refunded_date,
+               sum(units) as units_refunded, sum(amount) as refunded_amount, min(refunded_at) as refunded_at
         from given_back where units <> 0 or amount <> 0 or line_id = 0
-        group by order_id, line_id, product_id, refunded_at::date
+        group by order_id, line_id, product_id, unit_cost, refunded_at::date
     ) as g on g.order_id = o.order_id
 ),
 entries as (
     select order_id, shipping_country, product_category, units_sold as units, 0 as units_refunded, gross_revenue,
            discount_amount, 0 as refunded_amount, is_sale and is_main_line as is_order, false as is_refund, unit_cost,
-           order_date as booked_date
+           has_line, order_date as booked_date
     from order_lines
     union all
     select r.order_id, coalesce(r.shipping_country, 'unknown'), coalesce(p.category, 'unknown'), 0, r.units_refunded,
-           0, 0, r.refunded_amount, false, r.is_first_of_order, p.cost, r.refunded_date
+           0, 0, r.refunded_amount, false, r.is_first_of_order, r.unit_cost,
+           r.line_id <> 0, r.refunded_date
     from fact_refunds as r left join products as p on p.id = r.product_id
 ),
 mart_sales_as_booked as (
@@ -260,7 +262,7 @@ mart_sales_as_booked as (
            booked_date
     from (
         select *, gross_revenue - discount_amount - refunded_amount as net,
-               case when units = units_refunded then 0 else (units - units_refunded) * unit_cost end as cost
+               case when has_line then (units - units_refunded) * unit_cost else 0 end as cost
         from entries
     ) as costed
     group by shipping_country, product_category, booked_date
@@ -335,22 +337,21 @@ product_sales as (
     select product_id, count(distinct order_id) filter (where is_sale) as orders, sum(units_sold) as units,
            sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
            sum(discount_amount) as discount_amount, sum(refunded_amount) as refunded_amount,
-           sum(net_revenue) as net_revenue
+           sum(net_revenue) as net_revenue,
+           sum(case when cost_of_goods is null then units_sold - units_refunded else 0 end) as units_without_cost,
+           coalesce(sum(net_revenue) filter (where cost_of_goods is not null), 0) as net_revenue_with_cost,
+           sum(net_revenue - cost_of_goods) as margin
     from fact_order_items group by product_id
 ),
 mart_product_months as (
     select s.product_id, coalesce(p.product_category, 'unknown') as product_category, orders, units, units_refunded,
-           case when units > units_refunded and p.unit_cost is null then units - units_refunded else 0 end
-               as units_without_cost,
-           gross_revenue, discount_amount, refunded_amount, net_revenue,
-           net_revenue - case when units = units_refunded then 0 else (units - units_refunded) * p.unit_cost end
-               as margin,
-           sales_month
+           units_without_cost, gross_revenue, discount_amount, refunded_amount, net_revenue, margin, sales_month
     from (
         select product_id, date_trunc('month', order_date)::date as sales_month, count(distinct order_id) as orders,
                sum(units_sold) as units, sum(units_refunded) as units_refunded, sum(gross_revenue) as gross_revenue,
                sum(discount_amount) as discount_amount, sum(refunded_amount) as refunded_amount,
-               sum(net_revenue) as net_revenue
+               sum(net_revenue) as net_revenue, sum(net_revenue - cost_of_goods) as margin,
+               sum(case when cost_of_goods is null then units_sold - units_refunded else 0 end) as units_without_cost
         from fact_order_items where is_sale group by 1, 2
     ) as s
     left join dim_products as p using (product_id)
@@ -374,8 +375,11 @@ product_figures as (
            coalesce(s.orders, 0) as orders, coalesce(s.units, 0) as units,
            coalesce(s.units_refunded, 0) as units_refunded, coalesce(s.gross_revenue, 0) as gross_revenue,
            coalesce(s.discount_amount, 0) as discount_amount, coalesce(s.refunded_amount, 0) as refunded_amount,
-           coalesce(s.net_revenue, 0) as net_revenue, coalesce(n.views, 0) as views, coalesce(n.carts, 0) as carts,
-           coalesce(n.viewing_sessions, 0) as viewing_sessions, coalesce(c.ordering_sessions, 0) as ordering_sessions,
+           coalesce(s.net_revenue, 0) as net_revenue, coalesce(s.units_without_cost, 0) as units_without_cost,
+           coalesce(s.net_revenue_with_cost, 0) as net_revenue_with_cost,
+           case when s.product_id is null then 0 else s.margin end as margin, coalesce(n.views, 0) as views,
+           coalesce(n.carts, 0) as carts, coalesce(n.viewing_sessions, 0) as viewing_sessions,
+           coalesce(c.ordering_sessions, 0) as ordering_sessions,
            coalesce(p.is_active, false) as is_active
     from (
         select product_id from dim_products union select product_id from product_sales
@@ -389,12 +393,8 @@ product_figures as (
 mart_product_performance as (
     select product_id, sku, product_name, product_category, list_price, unit_cost, orders, units, units_refunded,
            gross_revenue, discount_amount, refunded_amount, net_revenue,
-           case when unit_cost is null then units - units_refunded else 0 end as units_without_cost,
-           case when units = units_refunded then net_revenue else net_revenue - (units - units_refunded) * unit_cost end
-               as margin,
-           case when net_revenue > 0 then
-               case when units = units_refunded then 1 else 1 - (units - units_refunded) * unit_cost / net_revenue end
-           end as margin_rate,
+           units_without_cost, net_revenue_with_cost, margin,
+           case when net_revenue_with_cost > 0 then margin / net_revenue_with_cost end as margin_rate,
            case when units >= 30 then units_refunded::numeric / units end as refund_rate, views, carts,
            viewing_sessions, ordering_sessions,
            case when viewing_sessions >= 30 then ordering_sessions::numeric / viewing_sessions end
@@ -409,13 +409,11 @@ customer_sales as (
     from fact_orders where is_sale group by customer_id
 ),
 costs as (
-    select i.customer_id, coalesce(sum(kept * p.unit_cost) filter (where kept > 0), 0) as cost,
-           coalesce(sum(kept) filter (where p.unit_cost is null), 0) as units_without_cost,
-           coalesce(sum(net_revenue) filter (where kept > 0 and p.unit_cost is null), 0) as revenue_without_cost,
-           bool_and(kept > 0 and p.unit_cost is null) as no_cost_is_known
-    from fact_order_items as i
-    cross join lateral (select i.units_sold - i.units_refunded as kept) as k
-    left join dim_products as p using (product_id) group by i.customer_id
+    select customer_id, coalesce(sum(cost_of_goods), 0) as cost,
+           coalesce(sum(units_sold - units_refunded) filter (where cost_of_goods is null), 0) as units_without_cost,
+           coalesce(sum(net_revenue) filter (where cost_of_goods is null), 0) as revenue_without_cost,
+           bool_and(cost_of_goods is null) as no_cost_is_known
+    from fact_order_items group by customer_id
 ),
 as_of as (
     select max(at)::date as as_of_date from (

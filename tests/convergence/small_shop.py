@@ -305,6 +305,7 @@ class SmallShop:
                 "product_id": 1 + (key * 3 + variant) % 5,
                 "quantity": quantity,
                 "unit_price": price,
+                "unit_cost": ("3.21", None)[variant % 2],
                 # Nothing, money alone, one unit, all of them.
                 "returned_quantity": (None, 0, 1, quantity)[variant // 2 % 4],
                 "returned_amount": (None, price / 2, price, quantity * price)[variant // 2 % 4],

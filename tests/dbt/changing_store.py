@@ -54,7 +54,8 @@ class ChangingStore:
         if table == "users":
             return user(id, made, country=draw.choice(["FR", "DE"]), **moment)
         if table == "products":
-            return product(id, made, category=draw.choice(["books", "games"]), **moment)
+            cost = Decimal(draw.choice([400, 500])) / 100
+            return product(id, made, category=draw.choice(["books", "games"]), cost=cost, **moment)
         if table == "orders":
             status, discount = draw.choice(["paid", "refunded", "cancelled"]), Decimal(draw.choice([0, 1, 333])) / 100
             said = {"status": status, "discount_amount": discount, "currency": draw.choice(["EUR", "USD", "GBP"])}
@@ -62,8 +63,10 @@ class ChangingStore:
         if table == "order_items":
             price, quantity = Decimal(draw.choice([0, 999, 3333])) / 100, draw.randint(1, 3)
             back = draw.choice([None, 0, 1, quantity])
-            said = {"quantity": quantity, "returned_quantity": back, "returned_amount": (back or 0) * price}
-            return line(id, order_id, made, product_id=product_id, unit_price=price, **said, **moment)
+            sold = {"product_id": product_id, "quantity": quantity, "unit_price": price}
+            returned = {"returned_quantity": back, "returned_amount": (back or 0) * price}
+            own_cost = draw.choice([None, Decimal("1.11")])
+            return line(id, order_id, made, **sold, **returned, unit_cost=own_cost, **moment)
         if table == "crm_contacts":
             return contact(id, made, user_id=draw.choice([None, user_id]), company=f"Company {id}", **moment)
         if table == "exchange_rates":

@@ -88,6 +88,7 @@ def line(id: int, order_id: int, day: int = 0, **values: Any) -> Row:
         "product_id": 1,
         "quantity": 1,
         "unit_price": Decimal("10.00"),
+        "unit_cost": None,
         "returned_quantity": None,
         "returned_amount": None,
         "created_at": moment,
@@ -226,6 +227,7 @@ def busy_store(seed: int) -> Log:
                 product_id=draw.randint(1, 9),
                 quantity=draw.randint(1, 3),
                 unit_price=Decimal(draw.choice([0, 1, 999, 1250, 3333])) / 100,
+                unit_cost=draw.choice([None, Decimal("1.11")]),
             )
             versions["order_items"].append(item)
             if line_id % 4 == 0:
@@ -324,6 +326,7 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
                 back, given_back = item["quantity"], amount - share
             bought = products.get(item["product_id"], {"category": "unknown", "cost": None})
             category = bought["category"]
+            cost = bought["cost"] if item.get("unit_cost") is None else item["unit_cost"]
             key = head["created_at"].date(), head["shipping_country"], category
             row = figures[key]
             row["orders_placed"] += index == main
@@ -334,11 +337,11 @@ def sales_overview(log: Log) -> dict[SalesKey, dict[str, Any]]:
             seen.add(category)
             kept = item["quantity"] - back if sale else 0
             net = amount - share - given_back if sale else Decimal(0)
-            if kept and bought["cost"] is None:
+            if kept and cost is None:
                 row["units_without_cost"] += kept
             else:
                 row["net_revenue_with_cost"] += net
-                row["margin"] = (row["margin"] or 0) + net - kept * (bought["cost"] or 0)
+                row["margin"] = (row["margin"] or 0) + net - kept * (cost or 0)
             if sale:
                 row["units"] += item["quantity"]
                 row["gross_revenue"] += amount

@@ -107,6 +107,7 @@ def test_a_model_that_says_what_it_reads_names_every_column_that_it_selects(mani
     ]
     assert {(model.name, parent) for model, parent, _ in said} == {
         ("fact_order_items", "dim_exchange_rates"),
+        ("fact_order_items", "dim_products"),
         ("fact_orders", "dim_exchange_rates"),
         ("fact_sessions", "fact_events"),
         ("mart_product_months", "dim_products"),

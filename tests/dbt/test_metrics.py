@@ -31,16 +31,16 @@ LINES = (
 )
 OF_ORDERS = {"order_date": "o.order_date", "shipping_country": "coalesce(o.shipping_country, 'unknown')"}
 KEPT = "coalesce(i.units_sold - i.units_refunded, 0)"
-HAS_COST = f"({KEPT} = 0 or p.unit_cost is not null)"
+HAS_COST = "(i.line_id is null or i.unit_cost is not null or (i.net_revenue = 0 and i.units_sold = i.units_refunded))"
 NET = "coalesce(i.net_revenue, o.net_revenue)"
 REVENUE_WITH_COST = f"sum(iff({HAS_COST}, {NET}, 0))"
-MARGIN = f"sum(iff({HAS_COST}, {NET} - iff({KEPT} = 0, 0, {KEPT} * p.unit_cost), null))"
+MARGIN = f"sum(iff({HAS_COST}, {NET} - iff({KEPT} = 0, 0, {KEPT} * i.unit_cost), null))"
 # What was sold and what came back, each on its own day; `units` below 0 are those that came back.
 BOOKED = (
-    "(select o.order_date as day, o.shipping_country, i.product_id, coalesce(i.units_sold, 0) as units, "
+    "(select o.order_date as day, o.shipping_country, i.product_id, i.unit_cost, coalesce(i.units_sold, 0) as units, "
     "coalesce(i.gross_revenue - i.discount_amount, o.gross_revenue - o.discount_amount) as net "
     "from core.fact_orders as o left join core.fact_order_items as i on i.order_id = o.order_id "
-    "union all select refunded_date, shipping_country, product_id, -units_refunded, -refunded_amount "
+    "union all select refunded_date, shipping_country, product_id, unit_cost, -units_refunded, -refunded_amount "
     "from core.fact_refunds) as b "
     "left join core.dim_products as p on p.product_id = b.product_id"
 )
@@ -105,7 +105,7 @@ TRUTH: dict[str, tuple[str, str, dict[str, str]]] = {
     "net_revenue_as_booked": (BOOKED, "sum(b.net)", OF_BOOKED),
     "margin_as_booked": (
         BOOKED,
-        "sum(iff(b.units = 0, b.net, b.net - b.units * p.unit_cost))",
+        "sum(iff(b.product_id is null, b.net, b.net - b.units * b.unit_cost))",
         OF_BOOKED,
     ),
     "refunded_as_booked": (REFUNDS, "sum(b.amount)", OF_BOOKED),

@@ -24,7 +24,6 @@ from small_store import (
     log_of,
     order,
     product,
-    rate,
     sales_overview,
     session_funnel,
     signup_conversion,
@@ -305,6 +304,29 @@ def test_a_product_that_changes_price_or_name_leaves_every_day_as_it_is_and_one_
     assert [Decimal(-1) in revenue(mart) for mart in marts] == [False, False]
 
 
+def test_a_line_that_tells_its_cost_keeps_its_margin_when_the_cost_of_its_product_changes(
+    warehouse: Warehouse, shop: Log
+) -> None:
+    def margin() -> Decimal:
+        return sum(row["margin"] for row in warehouse.records("MARTS.MART_SALES_AS_BOOKED"))
+
+    lines = shop["order_items"][day(1)]
+    before, [line, *_] = margin(), [each for each in lines if each["product_id"] == 1]
+    own = {**line, "unit_cost": Decimal("1.50"), "updated_at": at(3)}
+    warehouse.publish("order_items", day(3), [own])
+    warehouse.run(*PARTITIONED, window=window(3))
+    assert margin() == before + line["quantity"] * Decimal("2.50")
+
+    [book] = [each for each in shop["products"][day(0)] if each["id"] == 1]
+    warehouse.publish("products", day(5), [{**book, "cost": Decimal("7.00"), "updated_at": at(5)}])
+    warehouse.run(*PARTITIONED, window=window(5))
+    assert margin() == before + line["quantity"] * Decimal("2.50")
+    # It tells it no longer: the product's counts again, as it is now.
+    warehouse.publish("order_items", day(6), [{**line, "updated_at": at(6)}])
+    warehouse.run(*PARTITIONED, window=window(6))
+    assert margin() == before - line["quantity"] * Decimal("3.00")
+
+
 @pytest.mark.long
 def test_a_line_or_an_order_that_changes_hands_corrects_both_sides(warehouse: Warehouse) -> None:
     log = log_of(
@@ -342,15 +364,6 @@ def test_a_row_that_moved_on_stays_when_only_its_old_partition_was_extracted_aga
     warehouse.run(*PARTITIONED, window=window(6))
     assert [row["status"] for row in warehouse.records("CORE.FACT_ORDERS")] == ["shipped"]
     assert sum(row["net_revenue"] for row in overview(warehouse).values()) == Decimal("30.00")
-
-
-def test_a_table_of_before_there_were_currencies_is_built_on(warehouse: Warehouse, shop: Log) -> None:
-    warehouse.execute("alter table SHOPSTREAM_DWH.CORE.FACT_ORDER_ITEMS drop column currency")
-    warehouse.stage(log_of({"orders": [order(2, 1, currency="USD")], "order_items": [line(3, 2, 1)]}))
-    warehouse.stage(log_of({"exchange_rates": [rate(1, 0)]}))
-    warehouse.run(*PARTITIONED, window=window(0, 2))
-    lines = {row["line_id"]: row for row in warehouse.records("CORE.FACT_ORDER_ITEMS")}
-    assert (lines[3]["currency"], lines[3]["net_revenue"]) == ("USD", Decimal("9.00"))
 
 
 def test_what_has_no_parent_is_kept_as_unknown_and_finds_it_when_it_arrives(warehouse: Warehouse) -> None:

@@ -20,15 +20,17 @@ EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
 def simulated(start: dt.date, days: int, seed: int = 42) -> Shop:
     """The simulated store at scale 1, as it stands after so many days."""
     simulator, end = Simulator(start_date=start, seed=seed), start + dt.timedelta(days=days)
-    orders, users = (
+    orders, lines, users = (
         pd.concat([batch.to_pandas() for batch in simulator.batches(table, start, end)])
         .sort_values("updated_at", kind="stable")
         .drop_duplicates("id", keep="last")
-        for table in ("orders", "users")
+        for table in ("orders", "order_items", "users")
     )
     rates = simulator.changes("exchange_rates", start, end).to_pandas()
     worth = eur_per_unit(orders, rates)
     in_eur = {name: orders[name].astype(float) * worth for name in ("total_amount", "shipping_amount")}
+    given_back = lines["returned_amount"].astype(float).groupby(lines["order_id"]).sum()
+    in_eur["given_back"] = given_back.reindex(orders["id"]).to_numpy() * worth
     return of_tables(orders.assign(**in_eur), users)
 
 
@@ -51,11 +53,11 @@ def olist(folder: Path) -> Shop:
     from tests.e2e.olist import Files, tables
 
     rows = tables(Files.read(folder))
-    return of_tables(rows["orders"], rows["users"])
+    return of_tables(rows["orders"].assign(given_back=0.0), rows["users"])
 
 
 def of_tables(orders: pd.DataFrame, users: pd.DataFrame) -> Shop:
-    """From the rows of orders and users."""
+    """From the rows of orders, with what was given back for lines of each, and of users."""
     sales = orders[orders["status"].isin(SALES)]
     amount = (sales["total_amount"].astype(float) - sales["shipping_amount"].astype(float)).to_numpy()
     ordered = _days(sales["created_at"])
@@ -65,7 +67,7 @@ def of_tables(orders: pd.DataFrame, users: pd.DataFrame) -> Shop:
             sales["user_id"].to_numpy(np.int64),
             ordered,
             amount,
-            np.where(sales["status"] == "refunded", 0.0, amount),
+            np.where(sales["status"] == "refunded", 0.0, amount - sales["given_back"].to_numpy()),
         ),
         until=float(ordered.max()),
         margin_rate=0.4,

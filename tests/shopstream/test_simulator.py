@@ -204,7 +204,7 @@ def test_nothing_precedes_the_signup_or_the_launch_it_refers_to() -> None:
         assert (rows[cursor].to_numpy() > products[rows["product_id"]].to_numpy()).all(), name
 
 
-def test_a_line_is_sold_at_the_price_the_catalogue_then_showed() -> None:
+def test_a_line_is_sold_at_the_price_and_the_cost_that_the_catalogue_then_had() -> None:
     simulator = Simulator(START)
     listed = pd.concat([frame(simulator.changes("products", day(d), day(d + 1))) for d in range(90)])
     sold = _as_listed(frames()["order_items"].sort_values("created_at"), listed)
@@ -217,10 +217,13 @@ def test_a_line_is_sold_at_the_price_the_catalogue_then_showed() -> None:
     # Half a cent of the currency.
     assert ((in_eur - sold["price"].astype(float)).abs() <= 0.501 * worth).all()
     assert sold["is_active"].all()
+    assert (sold["unit_cost"] == sold["cost"]).all()
+    now = frames()["products"].set_index("id")["cost"].reindex(sold["product_id"]).to_numpy()
+    assert 0.1 < (sold["unit_cost"] != now).mean() < 0.6, "of many products another cost was known later"
 
 
 def _as_listed(items: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
-    listed = listed.rename(columns={"id": "product_id"})[["product_id", "updated_at", "price", "is_active"]]
+    listed = listed.rename(columns={"id": "product_id"})[["product_id", "updated_at", "price", "cost", "is_active"]]
     listed["product_id"] = listed["product_id"].astype("int64")
     items = items.assign(product_id=items["product_id"].astype("int64"))
     return pd.merge_asof(
@@ -253,6 +256,7 @@ def test_orders_move_through_their_statuses_on_later_days() -> None:
         ("users", "email"),
         ("users", "last_name"),
         ("products", "price"),
+        ("products", "cost"),
         ("products", "is_active"),
         ("crm_contacts", "lifecycle_stage"),
     ],

@@ -20,11 +20,6 @@
     round({{ amount }} * {{ rate }}, 2)::number(18, 2)
 {%- endmacro %}
 
-{#- Cost of the units that customers kept: null where it is unknown, and 0 where none was kept. -#}
-{% macro cost_of_goods(units_kept, unit_cost) -%}
-    iff({{ units_kept }} = 0, 0, {{ units_kept }} * {{ unit_cost }})
-{%- endmacro %}
-
 {#- Part of a number of things that were counted: null where they are fewer than `minimum_sample`. -#}
 {% macro rate(part, counted) -%}
     iff({{ counted }} >= {{ var('minimum_sample') }}, {{ part }}::double / nullif({{ counted }}, 0), null)::number(9, 6)

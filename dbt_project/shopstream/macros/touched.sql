@@ -14,11 +14,6 @@
     where crm_contact_id in ({{ contacts }})
 {%- endmacro %}
 
-{#- Whether this table has a column: one that an earlier version of the platform built may lack it. -#}
-{% macro this_has(column) -%}
-    {{ return(not execute or column in adapter.get_columns_in_relation(this) | map(attribute='name') | map('lower')) }}
-{%- endmacro %}
-
 {#- Currencies of which a rate came, changed or left. -#}
 {% macro touched_currencies() -%}
     select distinct currency
@@ -47,7 +42,10 @@
     where later.currency is null
 {%- endmacro %}
 
-{#- Orders that changed or have another rate, and those that a touched line belongs to now or belonged to. -#}
+{#-
+    Orders that changed, have another rate or a product of which they take the cost, and those that a touched line
+    belongs to now or belonged to.
+-#}
 {% macro touched_orders_of_lines() -%}
     {{ touched_keys('STG_ORDERS', 'order_id') }}
     union
@@ -62,11 +60,12 @@
     select order_id
     from {{ this }}
     where {{ told_everything() }}
-    {#- A table of before there were currencies lacks the column until it is built: all its orders are in EUR. -#}
-    {%- if this_has('currency') %}
-        union
-        {{ orders_at_another_rate() }}
-    {%- endif %}
+    union
+    {{ orders_at_another_rate() }}
+    union
+    select order_id
+    from {{ this }}
+    where product_id in ({{ told_by('dim_products') }}) and not has_own_cost
 {%- endmacro %}
 
 {#- Orders that changed or have another rate, or whose lines did. -#}
@@ -82,7 +81,7 @@
     where {{ told_everything() }}
 {%- endmacro %}
 
-{#- Condition on an order: its lines changed, or the category or cost of a product that one of them sells. -#}
+{#- Condition on an order: its lines changed, or the category of a product that one of them sells. -#}
 {% macro sells_otherwise() -%}
     order_id in ({{ told_by('fact_order_items') }})
     or order_id in (
@@ -106,7 +105,7 @@
     where {{ told_everything() }}
 {%- endmacro %}
 
-{#- Months in which a product was sold of which a line, the category or the cost changed. -#}
+{#- Months in which a product was sold of which a line or the category changed. -#}
 {% macro touched_sales_months() -%}
     select date_trunc('month', day)::date as sales_month
     from ({{ told_by('fact_order_items', 'day') }}) as told

@@ -8,8 +8,11 @@
             "{{ remember_touched(touched_orders_of_lines()) }}"
         ],
         meta={
-            'follows': {'dim_exchange_rates': ['currency', 'valid_from_date']},
-            'reads': {'dim_exchange_rates': ['currency', 'valid_from_date', 'eur_per_unit']}
+            'follows': {'dim_exchange_rates': ['currency', 'valid_from_date'], 'dim_products': 'product_id'},
+            'reads': {
+                'dim_exchange_rates': ['currency', 'valid_from_date', 'eur_per_unit'],
+                'dim_products': ['product_id', 'unit_cost']
+            }
         },
         tags=['partitioned']
     )
@@ -25,6 +28,7 @@ with order_items as (
         product_id,
         quantity,
         unit_price,
+        unit_cost,
         coalesce(returned_quantity, 0) as returned_quantity,
         coalesce(returned_amount, 0) as returned_amount,
         created_at,
@@ -42,8 +46,9 @@ with order_items as (
             product_id,
             quantity,
             unit_price,
-            {{ 'coalesce(returned_quantity, 0)' if this_has('returned_quantity') else 0 }} as returned_quantity,
-            {{ 'coalesce(returned_amount, 0)' if this_has('returned_amount') else 0 }} as returned_amount,
+            iff(has_own_cost, unit_cost, null) as unit_cost,
+            returned_quantity,
+            returned_amount,
             created_at,
             updated_at
         from {{ this }}
@@ -102,6 +107,15 @@ rated as (
 
 ),
 
+products as (
+
+    select
+        product_id,
+        unit_cost
+    from {{ ref('dim_products') }}
+
+),
+
 lines_in_eur as (
 
     select
@@ -113,6 +127,8 @@ lines_in_eur as (
         rated.currency,
         order_items.quantity,
         order_items.unit_price,
+        order_items.unit_cost is not null as has_own_cost,
+        coalesce(order_items.unit_cost, products.unit_cost) as unit_cost,
         {{
             in_eur('(order_items.quantity * order_items.unit_price)::number(28, 2)', 'rated.eur_per_unit')
         }} as line_amount,
@@ -127,6 +143,7 @@ lines_in_eur as (
         order_items.updated_at
     from order_items
     left join rated on order_items.order_id = rated.order_id
+    left join products on order_items.product_id = products.product_id
 
 ),
 
@@ -142,6 +159,8 @@ lines_in_cents as (
         currency,
         quantity,
         unit_price,
+        has_own_cost,
+        unit_cost,
         line_amount,
         returned_quantity,
         returned_amount,
@@ -168,6 +187,8 @@ running as (
         currency,
         quantity,
         unit_price,
+        has_own_cost,
+        unit_cost,
         line_amount,
         returned_quantity,
         returned_amount,
@@ -202,6 +223,8 @@ shared as (
         currency,
         quantity,
         unit_price,
+        has_own_cost,
+        unit_cost,
         line_amount,
         returned_quantity,
         returned_amount,
@@ -242,6 +265,8 @@ select
     iff(is_sale, iff(order_status = 'refunded', quantity, returned_quantity), 0)::number(38, 0) as units_refunded,
     unit_price,
     returned_amount::number(12, 2) as returned_amount,
+    unit_cost::number(12, 2) as unit_cost,
+    has_own_cost,
     line_amount,
     discount_share,
     iff(is_sale, line_amount, 0)::number(18, 2) as gross_revenue,
@@ -250,6 +275,9 @@ select
         as refunded_amount,
     iff(is_sale and order_status <> 'refunded', line_amount - discount_share - returned_in_eur, 0)::number(18, 2)
         as net_revenue,
+    iff(
+        units_sold = units_refunded and net_revenue = 0, 0, (units_sold - units_refunded) * unit_cost
+    )::number(18, 2) as cost_of_goods,
     is_sale,
     is_main_line,
     order_date,

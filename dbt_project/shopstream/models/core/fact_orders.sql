@@ -82,7 +82,7 @@ joined as (
         coalesce(lines_per_order.units, 0) as units,
         lines_per_order.items_amount,
         coalesce(lines_per_order.units_refunded, 0) as units_refunded,
-        coalesce(lines_per_order.refunded_amount, 0) as refunded_amount,
+        coalesce(lines_per_order.refunded_amount, 0) as lines_refunded_amount,
         {{ eur_per_unit('orders.currency', 'rates') }} as eur_per_unit
     from orders
     left join lines_per_order on orders.id = lines_per_order.order_id
@@ -109,7 +109,7 @@ in_eur as (
         {{ in_eur('total_amount', 'eur_per_unit') }} as total_amount,
         eur_per_unit,
         units_refunded,
-        refunded_amount,
+        lines_refunded_amount,
         {{ is_sale() }} and eur_per_unit is not null as is_sale,
         order_date,
         created_at,
@@ -135,10 +135,9 @@ select
     eur_per_unit,
     iff(is_sale, items_amount, 0)::number(18, 2) as gross_revenue,
     iff(is_sale, order_discount, 0)::number(18, 2) as discount_amount,
-    iff(is_sale, iff(status = 'refunded', items_amount - order_discount, refunded_amount), 0)::number(18, 2)
+    iff(is_sale, iff(status = 'refunded' and line_count = 0, -order_discount, lines_refunded_amount), 0)::number(18, 2)
         as refunded_amount,
-    iff(is_sale and status <> 'refunded', items_amount - order_discount - refunded_amount, 0)::number(18, 2)
-        as net_revenue,
+    (gross_revenue - discount_amount - refunded_amount)::number(18, 2) as net_revenue,
     is_sale,
     order_date,
     created_at as ordered_at,

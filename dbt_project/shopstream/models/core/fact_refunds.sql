@@ -38,6 +38,9 @@ order_items as (
         line_id,
         order_id,
         product_id,
+        unit_cost,
+        returned_quantity,
+        returned_amount,
         units_refunded,
         refunded_amount,
         updated_at
@@ -92,10 +95,9 @@ line_versions as (
     select
         order_items.line_id,
         log.updated_at,
-        least(coalesce(log.returned_quantity, 0), order_items.units_refunded) as units,
-        greatest(
-            least({{ in_eur('coalesce(log.returned_amount, 0)', 'orders.eur_per_unit') }}, order_items.refunded_amount), 0
-        ) as amount,
+        least(coalesce(log.returned_quantity, 0), order_items.returned_quantity) as units,
+        {{ in_eur('least(coalesce(log.returned_amount, 0), order_items.returned_amount)', 'orders.eur_per_unit') }}
+            as amount,
         log.seen_as
     from (
         select
@@ -155,13 +157,15 @@ returned_per_line as (
 
 ),
 
--- What no version of the line tells of came back with the whole order; of an order without lines, its discount did.
+-- What no version of the line tells of came back with the whole order: less than nothing, where more had been given back
+-- for the line than it cost. Of an order without lines, its discount did.
 refunds as (
 
     select
         order_items.order_id,
         order_items.line_id,
         order_items.product_id,
+        order_items.unit_cost,
         returns.units,
         returns.amount,
         least(returns.refunded_at, coalesce(orders_since.refunded_at, returns.refunded_at)) as refunded_at
@@ -173,6 +177,7 @@ refunds as (
         order_items.order_id,
         order_items.line_id,
         order_items.product_id,
+        order_items.unit_cost,
         order_items.units_refunded - coalesce(returned_per_line.units, 0) as units,
         order_items.refunded_amount - coalesce(returned_per_line.amount, 0) as amount,
         coalesce(
@@ -187,6 +192,7 @@ refunds as (
         orders.order_id,
         0 as line_id,
         null as product_id,
+        null as unit_cost,
         0 as units,
         orders.refunded_amount as amount,
         coalesce(orders_since.refunded_at, orders.updated_at) as refunded_at
@@ -202,13 +208,14 @@ refunds_per_day as (
         order_id,
         line_id,
         product_id,
+        unit_cost,
         {{ reporting_day('refunded_at') }} as refunded_date,
         sum(units)::number(38, 0) as units_refunded,
         sum(amount)::number(18, 2) as refunded_amount,
         min(refunded_at) as refunded_at
     from refunds
     where units <> 0 or amount <> 0 or line_id = 0
-    group by order_id, line_id, product_id, {{ reporting_day('refunded_at') }}
+    group by order_id, line_id, product_id, unit_cost, {{ reporting_day('refunded_at') }}
 
 )
 
@@ -218,6 +225,7 @@ select
     refunds_per_day.product_id::number(38, 0) as product_id,
     orders.customer_id,
     orders.shipping_country,
+    refunds_per_day.unit_cost::number(12, 2) as unit_cost,
     refunds_per_day.units_refunded,
     refunds_per_day.refunded_amount,
     row_number() over (

@@ -32,19 +32,10 @@ order_items as (
 
     select
         customer_id,
-        product_id,
         units_sold - units_refunded as units_kept,
-        net_revenue
+        net_revenue,
+        cost_of_goods
     from {{ ref('fact_order_items') }}
-
-),
-
-products as (
-
-    select
-        product_id,
-        unit_cost
-    from {{ ref('dim_products') }}
 
 ),
 
@@ -77,27 +68,14 @@ sales as (
 
 ),
 
--- Refunded units went back on the shelf: they cost nothing.
-costed as (
-
-    select
-        order_items.customer_id,
-        order_items.units_kept,
-        order_items.net_revenue,
-        {{ cost_of_goods('order_items.units_kept', 'products.unit_cost') }} as cost
-    from order_items
-    left join products on order_items.product_id = products.product_id
-
-),
-
 costs as (
 
     select
         customer_id,
-        sum(cost)::number(18, 2) as cost_of_goods,
-        sum(iff(cost is null, units_kept, 0)) as units_without_cost,
-        sum(iff(cost is null, net_revenue, 0))::number(18, 2) as revenue_without_cost
-    from costed
+        sum(cost_of_goods)::number(18, 2) as cost_of_goods,
+        sum(iff(cost_of_goods is null, units_kept, 0)) as units_without_cost,
+        sum(iff(cost_of_goods is null, net_revenue, 0))::number(18, 2) as revenue_without_cost
+    from order_items
     group by customer_id
 
 ),

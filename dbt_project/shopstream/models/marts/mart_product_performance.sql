@@ -25,6 +25,7 @@ order_items as (
         discount_amount,
         refunded_amount,
         net_revenue,
+        cost_of_goods,
         is_sale
     from {{ ref('fact_order_items') }}
 
@@ -51,7 +52,10 @@ sales as (
         sum(gross_revenue)::number(18, 2) as gross_revenue,
         sum(discount_amount)::number(18, 2) as discount_amount,
         sum(refunded_amount)::number(18, 2) as refunded_amount,
-        sum(net_revenue)::number(18, 2) as net_revenue
+        sum(net_revenue)::number(18, 2) as net_revenue,
+        sum(iff(cost_of_goods is null, units_sold - units_refunded, 0)) as units_without_cost,
+        sum(iff(cost_of_goods is null, 0, net_revenue))::number(18, 2) as net_revenue_with_cost,
+        sum(net_revenue - cost_of_goods)::number(18, 2) as margin
     from order_items
     group by product_id
 
@@ -114,7 +118,9 @@ figures as (
         coalesce(sales.discount_amount, 0) as discount_amount,
         coalesce(sales.refunded_amount, 0) as refunded_amount,
         coalesce(sales.net_revenue, 0) as net_revenue,
-        {{ cost_of_goods('coalesce(sales.units - sales.units_refunded, 0)', 'products.unit_cost') }} as cost,
+        coalesce(sales.units_without_cost, 0) as units_without_cost,
+        coalesce(sales.net_revenue_with_cost, 0) as net_revenue_with_cost,
+        iff(sales.product_id is null, 0, sales.margin) as margin,
         coalesce(interest.views, 0) as views,
         coalesce(interest.carts, 0) as carts,
         coalesce(interest.viewing_sessions, 0) as viewing_sessions,
@@ -138,13 +144,14 @@ select
     orders::number(38, 0) as orders,
     units::number(38, 0) as units,
     units_refunded::number(38, 0) as units_refunded,
-    iff(cost is null, units - units_refunded, 0)::number(38, 0) as units_without_cost,
+    units_without_cost::number(38, 0) as units_without_cost,
     gross_revenue::number(18, 2) as gross_revenue,
     discount_amount::number(18, 2) as discount_amount,
     refunded_amount::number(18, 2) as refunded_amount,
     net_revenue::number(18, 2) as net_revenue,
-    (net_revenue - cost)::number(18, 2) as margin,
-    iff(net_revenue > 0, (net_revenue - cost)::double / net_revenue, null)::number(18, 6) as margin_rate,
+    net_revenue_with_cost::number(18, 2) as net_revenue_with_cost,
+    margin::number(18, 2) as margin,
+    iff(net_revenue_with_cost > 0, margin::double / net_revenue_with_cost, null)::number(18, 6) as margin_rate,
     {{ rate('units_refunded', 'units') }} as refund_rate,
     views::number(38, 0) as views,
     carts::number(38, 0) as carts,

@@ -11,7 +11,7 @@
                 'fact_refunds': 'refunded_date',
                 'dim_products': 'product_id'
             },
-            'reads': {'dim_products': ['product_id', 'product_category', 'unit_cost']}
+            'reads': {'dim_products': ['product_id', 'product_category']}
         },
         tags=['partitioned']
     )
@@ -41,6 +41,7 @@ order_items as (
         units_sold,
         gross_revenue,
         discount_amount,
+        unit_cost,
         is_main_line
     from {{ ref('fact_order_items') }}
 
@@ -54,6 +55,7 @@ entries as (
         orders.order_id,
         orders.shipping_country,
         order_items.product_id,
+        order_items.unit_cost,
         coalesce(order_items.units_sold, 0) as units,
         0 as units_refunded,
         coalesce(order_items.gross_revenue, orders.gross_revenue) as gross_revenue,
@@ -69,6 +71,7 @@ entries as (
         order_id,
         shipping_country,
         product_id,
+        unit_cost,
         0 as units,
         units_refunded,
         0 as gross_revenue,
@@ -88,8 +91,7 @@ products as (
 
     select
         product_id,
-        product_category,
-        unit_cost
+        product_category
     from {{ ref('dim_products') }}
 
 ),
@@ -106,7 +108,7 @@ costed as (
         entries.discount_amount,
         entries.refunded_amount,
         entries.gross_revenue - entries.discount_amount - entries.refunded_amount as net_revenue,
-        {{ cost_of_goods('(entries.units - entries.units_refunded)', 'products.unit_cost') }} as cost,
+        iff(entries.product_id is null, 0, (entries.units - entries.units_refunded) * entries.unit_cost) as cost,
         entries.is_order,
         entries.is_order_refunded,
         entries.booked_date

@@ -6,7 +6,7 @@
         pre_hook="{{ remember_touched(touched_order_dates()) }}",
         meta={
             'follows': {'fact_orders': 'order_date', 'fact_order_items': 'order_id', 'dim_products': 'product_id'},
-            'reads': {'dim_products': ['product_id', 'product_category', 'unit_cost']}
+            'reads': {'dim_products': ['product_id', 'product_category']}
         },
         tags=['partitioned']
     )
@@ -43,6 +43,7 @@ order_items as (
         discount_amount,
         refunded_amount,
         net_revenue,
+        cost_of_goods,
         is_main_line
     from {{ ref('fact_order_items') }}
 
@@ -52,8 +53,7 @@ products as (
 
     select
         product_id,
-        product_category,
-        unit_cost
+        product_category
     from {{ ref('dim_products') }}
 
 ),
@@ -69,7 +69,7 @@ order_lines as (
         coalesce(order_items.units_sold, 0) as units_sold,
         coalesce(order_items.units_refunded, 0) as units_refunded,
         coalesce(order_items.units_sold - order_items.units_refunded, 0) as units_kept,
-        products.unit_cost,
+        iff(order_items.line_id is null, 0, order_items.cost_of_goods) as cost,
         coalesce(order_items.gross_revenue, orders.gross_revenue) as gross_revenue,
         coalesce(order_items.discount_amount, orders.discount_amount) as discount_amount,
         coalesce(order_items.refunded_amount, orders.refunded_amount) as refunded_amount,
@@ -80,28 +80,6 @@ order_lines as (
     from orders
     left join order_items on orders.order_id = order_items.order_id
     left join products on order_items.product_id = products.product_id
-
-),
-
-costed as (
-
-    select
-        order_id,
-        customer_id,
-        shipping_country,
-        product_category,
-        units_sold,
-        units_refunded,
-        units_kept,
-        gross_revenue,
-        discount_amount,
-        refunded_amount,
-        net_revenue,
-        {{ cost_of_goods('units_kept', 'unit_cost') }} as cost,
-        is_sale,
-        is_main_line,
-        order_date
-    from order_lines
 
 ),
 
@@ -125,7 +103,7 @@ totals as (
         sum(net_revenue)::number(18, 2) as net_revenue,
         sum(iff(cost is null, 0, net_revenue))::number(18, 2) as net_revenue_with_cost,
         sum(net_revenue - cost)::number(18, 2) as margin
-    from costed
+    from order_lines
     group by shipping_country, product_category, order_date
 
 )

@@ -1,4 +1,4 @@
-{#- Lines add up to their order, to the cent: amounts before discount, the discount, and net revenue. -#}
+{#- Lines add up to their order, to the cent: amounts before discount, the discount, what came back, and net revenue. -#}
 {% test lines_add_up_to_order(model, orders) %}
     with lines as (
         select
@@ -6,6 +6,8 @@
             count(*) as line_count,
             sum(line_amount)::number(18, 2) as items_amount,
             sum(discount_share)::number(18, 2) as order_discount,
+            sum(units_refunded) as units_refunded,
+            sum(refunded_amount)::number(18, 2) as refunded_amount,
             sum(net_revenue)::number(18, 2) as net_revenue
         from {{ model }}
         group by order_id
@@ -21,6 +23,8 @@
             and (
                 orders.items_amount <> lines.items_amount
                 or orders.order_discount <> lines.order_discount
+                or orders.units_refunded <> lines.units_refunded
+                or orders.refunded_amount <> lines.refunded_amount
                 or orders.net_revenue <> lines.net_revenue
             )
         )

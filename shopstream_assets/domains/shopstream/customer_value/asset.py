@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # The assets and, in capitals, their tables.
 NAME, FITS, BACKTEST = "customer_value", "customer_value_fits", "customer_value_backtest"
 CHECK = "predicts_what_came"
-READS = ("dim_customers", "dim_products", "fact_orders", "fact_order_items")
+READS = ("dim_customers", "fact_orders", "fact_order_items")
 
 
 def customer_value_assets(domain: Domain, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:

@@ -125,12 +125,9 @@ class CustomerValueTables:
         )
         margin_rate = self._rows(
             f"""
-            select
-                sum(lines.net_revenue - (lines.units_sold - lines.units_refunded) * products.unit_cost)::float
-                / nullif(sum(lines.net_revenue), 0)::float
-            from {self._core}.FACT_ORDER_ITEMS as lines
-            inner join {self._core}.DIM_PRODUCTS as products on lines.product_id = products.product_id
-            where products.unit_cost is not null
+            select sum(net_revenue - cost_of_goods)::float / nullif(sum(net_revenue), 0)::float
+            from {self._core}.FACT_ORDER_ITEMS
+            where cost_of_goods is not null
             """
         )[0][0]
         ids, signed_up = customers

@@ -35,8 +35,9 @@ def show(marts: Marts) -> None:
     found = marts.rows(
         f"""
         select
-            product_id, sku, product_name, product_category, list_price, units, units_refunded, net_revenue, margin,
-            margin_rate, refund_rate, view_to_order_rate, viewing_sessions, ordering_sessions, revenue_rank, is_active
+            product_id, sku, product_name, product_category, list_price, units, units_refunded, net_revenue,
+            net_revenue_with_cost, margin, margin_rate, refund_rate, view_to_order_rate, viewing_sessions,
+            ordering_sessions, revenue_rank, is_active
         from marts.{MART}
         where {chosen.sql}
         order by revenue_rank
@@ -72,16 +73,15 @@ def _choices(marts: Marts) -> Condition:
 
 
 def _cards(marts: Marts, found: pd.DataFrame) -> None:
-    of_known_cost = found[found["margin"].notna()]
     cards(
         [
             Card("Products", len(found), COUNT, "Products in this choice."),
             Card("Net revenue", found["net_revenue"].sum(), EURO, marts.meaning(MART, "net_revenue")),
             Card(
                 "Margin",
-                ratio(of_known_cost["margin"].sum(), of_known_cost["net_revenue"].sum()),
+                ratio(found["margin"].sum(), found["net_revenue_with_cost"].sum()),
                 SHARE,
-                "Margin as a share of net revenue, of products with a known cost.",
+                "Margin as a share of net revenue, of what has a known cost.",
             ),
             Card("Units sold", found["units"].sum(), COUNT, marts.meaning(MART, "units")),
             Card(

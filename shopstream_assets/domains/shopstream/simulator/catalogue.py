@@ -76,10 +76,11 @@ ADJECTIVES = ("Classic", "Nordic", "Compact", "Organic", "Premium", "Everyday", 
 LINES = ("Alba", "Breeze", "Cedar", "Dune", "Ember", "Fjord", "Grove", "Halo", "Iris", "Juno", "Kite", "Luna")
 PRICE_SIGMA = 0.55
 
-# A product's price moves about every 150 days by some 8 %; eight moves cover more than three years.
+# A product's price moves about every 150 days by some 8 %, and its cost by some 5 %; eight moves cover more than three
+# years.
 PRICE_MOVES = 8
 PRICE_STAYS, PRICE_MOVE_MEAN = DAY, 150 * DAY
-PRICE_MOVE_SIGMA = 0.08
+PRICE_MOVE_SIGMA, COST_MOVE_SIGMA = 0.08, 0.05
 LIFE_LEAST, LIFE_MEAN = 30 * DAY, 1500 * DAY
 
 # Sales per product follow a Pareto law with the exponent log 5 / log 4 at which a fifth of the products makes four
@@ -117,10 +118,13 @@ class Catalogue:
         median = np.array([one.median_price for one in CATEGORIES])[category]
         prices = np.empty((n, PRICE_MOVES + 1), dtype=np.int64)
         prices[:, 0] = _shelf_price(median * rng.lognormal(0, PRICE_SIGMA, n))
-        cost = (prices[:, 0] * rng.uniform(0.40, 0.75, n)).astype(np.int64)
+        costs = np.empty_like(prices)
+        costs[:, 0] = prices[:, 0] * rng.uniform(0.40, 0.75, n)
+        of_costs = self._world.rng("costs", day)
         for move in range(PRICE_MOVES):
+            costs[:, move + 1] = costs[:, move] * of_costs.lognormal(0, COST_MOVE_SIGMA, n)
             price = _shelf_price(prices[:, move] / 100 * rng.lognormal(0, PRICE_MOVE_SIGMA, n))
-            price = np.maximum(price, _shelf_price(cost * 1.12 / 100))  # never sold at a loss
+            price = np.maximum(price, _shelf_price(costs[:, move + 1] * 1.12 / 100))  # never sold at a loss
             prices[:, move + 1] = np.where(price == prices[:, move], price + 100, price)
         withdrawn = created + LIFE_LEAST + rng.exponential(LIFE_MEAN, n).astype(np.int64)
         waits = PRICE_STAYS + rng.exponential(PRICE_MOVE_MEAN, (n, PRICE_MOVES))
@@ -132,8 +136,8 @@ class Catalogue:
             "category": category,
             "name": name,
             "sku": sku,
-            "cost": cost,
             "prices": prices,
+            "costs": costs,
             "price_moves": np.where(moves < withdrawn[:, None], moves, NEVER),
             "withdrawn": withdrawn,
             "popularity": np.minimum(1 + rng.pareto(POPULARITY_EXPONENT, n), POPULARITY_CUT),
@@ -171,11 +175,11 @@ class Catalogue:
         """Identifiers of these rows."""
         return self.cohorts.until(day)["id"][products]
 
-    def prices(self, day: int, products: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Price in cents of each of these rows at each moment of `day`."""
+    def prices_and_costs(self, day: int, products: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Price and cost in cents of each of these rows at each moment of `day`."""
         catalogue = self.cohorts.until(day)
         moves = (catalogue["price_moves"][products] <= at[:, None]).sum(axis=1)
-        return catalogue["prices"][products, moves]
+        return catalogue["prices"][products, moves], catalogue["costs"][products, moves]
 
     def changes(self, first: int, last: int) -> pa.Table:
         """Products launched, repriced or withdrawn on days `first` to `last` excluded, as they stood at the end."""
@@ -195,7 +199,7 @@ class Catalogue:
                 "name": rows["name"],
                 "category": arrow.picked([one.name for one in CATEGORIES], rows["category"]),
                 "price": arrow.money(rows["prices"][np.arange(len(chosen)), moves]),
-                "cost": arrow.money(rows["cost"]),
+                "cost": arrow.money(rows["costs"][np.arange(len(chosen)), moves]),
                 "is_active": rows["withdrawn"] >= high,
                 "created_at": arrow.timestamps(rows["created"]),
                 "updated_at": arrow.timestamps(updated[chosen]),

@@ -144,7 +144,10 @@ class Orders:
         return DayOrders(orders, items)
 
     def _baskets(self, rng: np.random.Generator, day: int, created: np.ndarray, currency: np.ndarray) -> Columns:
-        """Lines of the day's orders, each order's products distinct, at their price then, in its currency."""
+        """Lines of the day's orders, each order's products distinct, at their price then, in its currency.
+
+        The cost is in EUR, in cents as the price is.
+        """
         n, widest = len(created), len(LINE_SHARES)
         lines = choose(rng, LINE_SHARES, n) + 1
         products = self._catalogue.sold(rng, day, n * widest).reshape(n, widest)
@@ -156,13 +159,14 @@ class Orders:
         # What still repeats after four redraws (a few lines in a million, or a nearly empty catalogue) is left out.
         order, line = np.nonzero((np.arange(widest) < lines[:, None]) & ~_repeated(products))
         product = products[order, line]
-        price = self._catalogue.prices(day, product, created[order])
+        price, cost = self._catalogue.prices_and_costs(day, product, created[order])
         return {
             "id": self._world.ids(day, len(order)),
             "order": order,
             "product": product,
             "quantity": choose(rng, QUANTITY_SHARES, len(order)) + 1,
             "price": self._currencies.in_cents(price, currency[order], day),
+            "cost": cost,
         }
 
     def _returns(self, day: int, items: Columns, moments: np.ndarray, percent: np.ndarray) -> Columns:
@@ -236,6 +240,7 @@ class Orders:
                 "product_id": rows["product"],
                 "quantity": rows["quantity"].astype(np.int32),
                 "unit_price": arrow.money(rows["price"]),
+                "unit_cost": arrow.money(rows["cost"]),
                 "returned_quantity": np.where(rows["is_back"], rows["returned_quantity"], 0).astype(np.int32),
                 "returned_amount": arrow.money(np.where(rows["is_back"], rows["returned_amount"], 0)),
                 "created_at": arrow.timestamps(rows["created"]),
