@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from shopstream_assets.platform.errors import ServiceError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from botocore.loaders import Loader
     from mypy_boto3_s3 import S3Client
 
 # Uploads and downloads in flight at once: small objects wait for the network, not for a core.
@@ -50,6 +52,7 @@ class ObjectStoreResource(dg.ConfigurableResource):
             from botocore.config import Config
 
             session = botocore.session.get_session()
+            session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
             # To read when each object was stored, for which nobody asks, would be most of what a listing costs.
             session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
             config = Config(
@@ -182,3 +185,11 @@ class ObjectStoreResource(dg.ConfigurableResource):
             "try again, or correct what the message names.",
             retry=status in (408, 409, 429) or status >= 500,
         )
+
+
+@cache
+def _descriptions(folders: str | None) -> Loader:
+    """botocore's reader of its files that describe AWS: most of what a client costs, and the same for all."""
+    from botocore.loaders import create_loader
+
+    return create_loader(folders)
