@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def invoke_dbt(
     arguments: Sequence[str], manifest: Manifest | None = None, callbacks: Sequence[Callable[[Any], None]] = ()
 ) -> dbtRunnerResult:
-    """Run a dbt command; `manifest` spares the parsing, `callbacks` get its events. What fails is in the result."""
+    """Run a dbt command; `manifest` spares the parsing, `callbacks` get its events. What fails is in the result.
+
+    With a manifest no artifacts are written: they would be that manifest again, and the result.
+    """
     from dbt.adapters.base import impl
     from dbt.cli.main import dbtRunner
     from dbt_common.behavior_flags import BehaviorFlagRendered
@@ -27,7 +30,9 @@ def invoke_dbt(
     # For the source of each, which only a warning would name, it reads the files of the whole stack.
     BehaviorFlagRendered._default_source = staticmethod(_adapters)  # type: ignore[method-assign]
     _bound_waiting()
-    return dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke(list(arguments))
+    # To write the manifest as JSON takes as long as a small model.
+    options = [] if manifest is None else ["--no-write-json"]
+    return dbtRunner(manifest=manifest, callbacks=list(callbacks)).invoke([*options, *arguments])
 
 
 @cache
