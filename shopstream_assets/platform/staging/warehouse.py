@@ -87,6 +87,8 @@ class WarehouseResource(dg.ConfigurableResource):
             "network_timeout": STATEMENT_TIMEOUT,
             # The connector would ask the metadata hosts of every cloud where it runs; off a cloud that takes seconds.
             "platform_detection_timeout_seconds": 0.0,
+            # It would list every module of this process with each login.
+            "log_imported_packages_in_telemetry": False,
             "session_parameters": {
                 "TIMEZONE": "UTC",
                 "QUERY_TAG": self.query_tag,
