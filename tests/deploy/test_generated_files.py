@@ -29,7 +29,7 @@ WITH_SECTION = (".env.example", "deploy/kubernetes/values.yaml")
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     # What is installed may be an editable clone: a package that lies first in the path is the copy.
-    leave = shutil.ignore_patterns("__pycache__", "logs", "*.egg-info")
+    leave = shutil.ignore_patterns("logs", "*.egg-info")
     for folder in ("shopstream_assets", "dbt_project", "deploy", "powerbi"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=leave)
     for file in ("workspace.yaml", ".env.example"):
