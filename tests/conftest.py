@@ -1,5 +1,6 @@
 """A stack of the tests' own: real Postgres, S3 and Snowflake protocol, in a folder that is deleted at the end."""
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             needed = item.get_closest_marker("postgres")
             if needed and needed.args[0] > version:
                 item.add_marker(pytest.mark.skip(reason=f"is about what Postgres {version} does not have"))
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage less often: a worker has Dagster and dbt loaded, and every look at them all takes long."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 @pytest.fixture(scope="session")
