@@ -40,6 +40,8 @@ from shopstream_assets.platform.operate.repair import days_by_asset
 BUSY = ("orders", "order_items", *ALL_TABLES)
 # Sensors that ask for days look every 5 and every 30 s, and the daemon for backfills every 30 s.
 SENSORS_SECONDS = 75
+# To ask what they will ask for reads every layer, on the cores that they need too.
+LOOK_EVERY = 10
 # A sensor asks for the same again after 10, 20, ... minutes, at most after 6 hours: nobody waits for that here.
 SKIPPED = dt.timedelta(hours=7)
 SKIPS = 6
@@ -308,18 +310,21 @@ class Siege:
         begun, waits, commands = time.monotonic(), 0, 0
         skipped, audited, ended, moved_at = 0.0, False, self._ended, begun
         idle_since: float | None = None
+        look_at = begun
         how: How = "by itself"
         while True:
             now = time.monotonic()
             if self._busy():
-                idle_since = None
+                idle_since, look_at = None, now
             elif not audited:
                 # What was deleted is looked for once an hour: let that be now.
                 audited = self._skip_waits(("shopstream_changes",))
             else:
                 idle_since = idle_since or now
-                if not self._asked() and not self._busy():
-                    return Rest(how, time.monotonic() - begun - skipped, waits, commands, self._restarts)
+                if now >= look_at:
+                    if not self._asked() and not self._busy():
+                        return Rest(how, time.monotonic() - begun - skipped, waits, commands, self._restarts)
+                    look_at = time.monotonic() + LOOK_EVERY
                 if now - idle_since > SENSORS_SECONDS and waits < SKIPS:
                     self._note(f"nobody asks for {self._asked()[:3]}: the sensors' waits are skipped")
                     skipped += now - idle_since
