@@ -13,6 +13,7 @@ The personal columns of a deleted row are emptied in its history.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,9 +44,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Before:
-    """The objects of a partition before this extraction."""
+    """The objects of a partition before this extraction; `is_listed`: whatever lies there, and some may be damaged."""
 
-    objects: tuple[LakeObject, ...]
+    objects: tuple[LakeObject, ...] = ()
+    is_listed: bool = False
 
     def of(self, *kinds: Kind) -> list[LakeObject]:
         """Those of some kinds."""
@@ -53,15 +55,20 @@ class Before:
 
 
 def before(
-    store: ObjectStoreResource, table: SourceTable, window: Window, manifests: Mapping[dt.date, Manifest | None]
+    store: ObjectStoreResource,
+    table: SourceTable,
+    window: Window,
+    manifests: Mapping[dt.date, Manifest | None],
+    intact: Mapping[dt.date, Manifest | None],
 ) -> dict[dt.date, Before]:
     """What each day of the window held before; days that held nothing are left out.
 
     Where a day has no manifest, or one whose objects are not all there, whatever lies in its folder counts: none of its
     keys may be lost.
     """
-    found = {day: Before(manifest.objects) for day, manifest in manifests.items() if manifest and manifest.objects}
-    without = [day for day in window.days if not manifests.get(day)]
+    found = {day: Before(manifest.objects) for day, manifest in intact.items() if manifest and manifest.objects}
+    without = [day for day in window.days if not intact.get(day)]
+    named = {item.key: item for manifest in manifests.values() if manifest for item in manifest.objects}
     if without:
         for key, size, etag in store.listed(
             f"{table.lake_prefix}/dt=",
@@ -71,9 +78,9 @@ def before(
             day = dt.date.fromisoformat(key.removeprefix(f"{table.lake_prefix}/dt=")[:10])
             name = key.rpartition("/")[2]
             kind: Kind = next((kind for kind in _KINDS if name.startswith(kind)), "current")
-            if not manifests.get(day) and key.endswith(".parquet"):
-                item = LakeObject(key=key, rows=0, bytes=size, sha256="", etag=etag, kind=kind)
-                found[day] = Before((*found.get(day, Before(())).objects, item))
+            if not intact.get(day) and key.endswith(".parquet"):
+                item = named.get(key) or LakeObject(key=key, rows=0, bytes=size, sha256="", etag=etag, kind=kind)
+                found[day] = Before((*found.get(day, Before()).objects, item), is_listed=True)
     return found
 
 
@@ -91,7 +98,7 @@ def write_departures(
     """
     table, store = reading.table, writer.store
     stored = writer.days[day]
-    held = held or Before(())
+    held = held or Before()
     known = _read(store, held.of("departed"), [*table.primary_key, DELETED_AT_COLUMN])
     not_here = [known] if known else []
     left = _no_keys(reading)
@@ -177,9 +184,8 @@ def _write_history(
     old = held.of("history")
     rows = _read(writer.store, held.of("current"), None) if len(left) else None
     just_left = _only(rows, left) if rows else None
-    # Without a manifest there may be several, which repeat each other, and how many rows one has is not known.
-    is_told = all(item.sha256 for item in old)
-    if just_left is None and not (is_newly_deleted and old) and len(old) <= 1 and is_told:
+    # What is listed may be damaged, or repeat each other.
+    if just_left is None and not (is_newly_deleted and old) and len(old) <= 1 and not (old and held.is_listed):
         writer.keep(day, old)
         return
     parts = [part for part in (_read(writer.store, old, None), just_left) if part and len(part)]
@@ -234,18 +240,26 @@ def _retyped(rows: pa.Table, reading: Reading) -> pa.Table:
 def _read(store: ObjectStoreResource, objects: Sequence[LakeObject], columns: list[str] | None) -> pa.Table | None:
     """The rows of objects, with the columns that they have of `columns`, None for all; None where there are no rows.
 
-    An object that is gone or unreadable is passed over: extracting the day again is what repairs it.
+    An object that is gone, unreadable or not the one that was written is passed over: extracting the day again is what
+    repairs it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     def read(item: LakeObject) -> pa.Table | None:
         try:
-            file = pq.ParquetFile(io.BytesIO(store.get(item.key)))
-        except (ObjectMissing, pa.ArrowInvalid):
+            content = store.get(item.key)
+        except ObjectMissing:
             return None
-        wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
-        found = file.read([name for name in wanted if name != PARTITION_COLUMN])
+        # Of an object that no manifest names, nothing says what it was.
+        if item.sha256 and hashlib.sha256(content).hexdigest() != item.sha256:
+            return None
+        try:
+            file = pq.ParquetFile(io.BytesIO(content))
+            wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
+            found = file.read([name for name in wanted if name != PARTITION_COLUMN])
+        except (pa.ArrowException, OSError):
+            return None
         if columns is None and SNAPSHOT_COLUMN not in found.column_names:
             found = found.append_column(SNAPSHOT_COLUMN, pa.nulls(len(found), pa.string()))
         return found.replace_schema_metadata(None)

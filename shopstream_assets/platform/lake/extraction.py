@@ -48,7 +48,7 @@ def extract_to_lake(
         manifests = readable_manifests(store, table, etags)
         # Objects that are lost or damaged are put back by reading their day again.
         intact = intact_manifests(store, table, window, manifests)
-        held = before(store, table, window, intact)
+        held = before(store, table, window, manifests, intact)
         reading = reader.plan(table)
         _refuse_namesakes([column.name for column in reading.columns])
         counted = reader.fingerprints(table, window)
