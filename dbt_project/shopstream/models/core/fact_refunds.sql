@@ -60,7 +60,11 @@ order_versions as (
         row_number() over (partition by id order by {{ as_seen() }}) as seen_as
     from {{ source('shopstream', 'STG_ORDERS') }}
     where
-        id in (select orders.order_id from orders where orders.is_refunded)
+        id in (
+            select orders.order_id
+            from orders
+            where orders.is_refunded
+        )
         and {{ was_there() }}
 
 ),
@@ -157,8 +161,8 @@ returned_per_line as (
 
 ),
 
--- What no version of the line tells of came back with the whole order: less than nothing, where more had been given back
--- for the line than it cost. Of an order without lines, its discount did.
+-- What no version of the line tells of came back with the whole order: less than nothing, where more had been given
+-- back for the line than it cost. Of an order without lines, its discount did.
 refunds as (
 
     select
