@@ -229,12 +229,13 @@ def test_one_order_that_breaks_a_rule_leaves_every_run_green(world: World) -> No
 
 
 def test_tables_that_an_earlier_version_of_their_models_built_are_built_anew(world: World) -> None:
+    told_before = len(world.told)
     lacking = {"FACT_ORDER_ITEMS": "has_own_cost", "FACT_REFUNDS": "line_id", "FACT_ORDERS": "eur_per_unit"}
     for table, column in lacking.items():
         world.platform.execute(f"alter table CORE.{table} drop column {column}")
     world.put("orders", 4, at="0 06:00", variant=1)
     world.rest()
-    assert not world.told, "a run that fails is tried again, until the ledger knows nothing of the tables"
+    assert not world.told[told_before:], "a run that fails is tried again, until the ledger knows nothing of the tables"
 
 
 @pytest.mark.long
