@@ -21,7 +21,7 @@ def simulated(start: dt.date, days: int, seed: int = 42) -> Shop:
     """The simulated store at scale 1, as it stands after so many days."""
     simulator, end = Simulator(start_date=start, seed=seed), start + dt.timedelta(days=days)
     orders, lines, users = (
-        pd.concat([batch.to_pandas() for batch in simulator.batches(table, start, end)])
+        pd.concat([batch.to_pandas() for batch in simulator.batches(table, start, end)], ignore_index=True)
         .sort_values("updated_at", kind="stable")
         .drop_duplicates("id", keep="last")
         for table in ("orders", "order_items", "users")
@@ -29,7 +29,7 @@ def simulated(start: dt.date, days: int, seed: int = 42) -> Shop:
     rates = simulator.changes("exchange_rates", start, end).to_pandas()
     worth = eur_per_unit(orders, rates)
     in_eur = {name: orders[name].astype(float) * worth for name in ("total_amount", "shipping_amount")}
-    given_back = lines["returned_amount"].astype(float).groupby(lines["order_id"]).sum()
+    given_back = lines.groupby("order_id")["returned_amount"].sum().astype(float)
     in_eur["given_back"] = given_back.reindex(orders["id"]).to_numpy() * worth
     return of_tables(orders.assign(**in_eur), users)
 
