@@ -228,6 +228,14 @@ def test_one_order_that_breaks_a_rule_leaves_every_run_green(world: World) -> No
     world.rest()
 
 
+def test_a_line_that_is_deleted_while_the_objects_of_its_day_are_lost_leaves_the_facts(world: World) -> None:
+    world.put("order_items", 5, at="0 06:00", variant=1)
+    world.rest()
+    world.delete("order_items", 5)
+    world.lose_object("order_items", back=0, what="objects")
+    world.rest()
+
+
 def test_tables_that_an_earlier_version_of_their_models_built_are_built_anew(world: World) -> None:
     told_before = len(world.told)
     lacking = {"FACT_ORDER_ITEMS": "has_own_cost", "FACT_REFUNDS": "line_id", "FACT_ORDERS": "eur_per_unit"}

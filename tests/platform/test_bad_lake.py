@@ -2,7 +2,8 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import dagster as dg
@@ -12,7 +13,8 @@ from bad_input import DAY, DAYS, FIRST, LINES, Spoiled, retried, told
 from shopstream_assets.cli.summary import Services
 from shopstream_assets.platform.declare.partitions import ONE_DAY
 from shopstream_assets.platform.errors import LayerError
-from shopstream_assets.platform.lake.manifest import Manifest
+from shopstream_assets.platform.lake import object_store
+from shopstream_assets.platform.lake.manifest import Manifest, published, readable_manifests
 from shopstream_assets.platform.staging import change_log
 
 WHERE = "staging/lines, partition 2026-03-01: loading the lake's partitions: "
@@ -94,6 +96,44 @@ def test_a_damaged_object_is_told_before_staging_is_touched_and_mended_by_extrac
     assert lines.staged("note") == [("old",)]
     lines.stage()
     assert lines.staged("note") == [("new",)]
+
+
+def test_a_manifest_is_read_once_in_a_process_and_again_when_another_is_published(
+    lines: Spoiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, read = lines.services.store, Counter[str]()
+    monkeypatch.setattr(object_store, "_kept", object_store._Contents())
+    store.client.meta.events.register("before-parameter-build.s3.GetObject", count := _counted(read))
+    try:
+        written = lines.extract()[FIRST]
+        etags = published(store, LINES, DAY)
+        assert readable_manifests(store, LINES, etags) == readable_manifests(store, LINES, etags) == {FIRST: written}
+        assert not read[lines.manifest_key()], "this process wrote it"
+        # Of another writer, nothing is known here.
+        remanifest(lines, written.model_copy(update={"source_rows": 5}))
+        [found] = [readable_manifests(store, LINES, published(store, LINES, DAY))[FIRST] for _ in range(2)][1:]
+        assert found
+        assert found.source_rows == 5
+        assert read[lines.manifest_key()] == 1
+        # What was listed before is not what is there, and no day is without its manifest for that.
+        monkeypatch.setattr(object_store, "_kept", object_store._Contents())
+        assert readable_manifests(store, LINES, etags) == {FIRST: found}
+        assert readable_manifests(store, LINES, etags) == {FIRST: found}
+        assert read[lines.manifest_key()] == 3
+        # No more are kept than are declared to be.
+        monkeypatch.setattr(object_store, "KEPT", 1)
+        store.replace("other", b"", "text/plain", None)
+        assert readable_manifests(store, LINES, published(store, LINES, DAY)) == {FIRST: found}
+        assert read[lines.manifest_key()] == 4
+    finally:
+        store.client.meta.events.unregister("before-parameter-build.s3.GetObject", count)
+
+
+def _counted(read: Counter[str]) -> Callable[..., None]:
+    def count(params: Mapping[str, str], **_: object) -> None:
+        read[params["Key"]] += 1
+
+    return count
 
 
 def test_whichever_bit_of_an_object_is_flipped_extracting_again_mends_it(lines: Spoiled) -> None:

@@ -61,6 +61,7 @@ def extract_to_lake(
             drift=reading.drift,
             reading=reading.digest,
             start=start,
+            forgotten={day for day in etags if not intact.get(day)},
         )
         unchanged = _unchanged(reading, intact, counted)
         with lake_writer(store, table, extraction, held.keys() - unchanged.keys()) as writer:

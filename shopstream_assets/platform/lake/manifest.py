@@ -77,6 +77,7 @@ class Manifest(_Model):
     day now, `deleted` keys, and one marker for each key in quarantine, `marked`; and `history`, the versions that they
     had on this day. `snapshot` is the position of the snapshot, see snapshot.py; a day that
     looks as before keeps its rows with the position they have. `reading` tells by which columns and rules it was read.
+    `has_forgotten`: what the day held before was not all there to be read, so that a key that left it may be unnamed.
     """
 
     version: int = 2
@@ -101,6 +102,7 @@ class Manifest(_Model):
     quarantined_rows: int
     quarantine_objects: tuple[LakeObject, ...]
     drift: str
+    has_forgotten: bool = False
 
     @property
     def staged_rows(self) -> int:
@@ -133,17 +135,21 @@ def manifest_key(table: SourceTable, day: dt.date) -> str:
 
 
 def read_manifests(
-    store: ObjectStoreResource, table: SourceTable, days: Iterable[dt.date]
+    store: ObjectStoreResource, table: SourceTable, days: Iterable[dt.date] | Mapping[dt.date, str]
 ) -> dict[dt.date, Manifest | None]:
     """The manifest of each day, None where the day was never extracted.
 
+    With their ETags, as `published` lists them, manifests that this process has read or written are not read again.
     Raises ManifestDamaged where one cannot be read or belongs to another partition.
     """
+
+    etags = days if isinstance(days, Mapping) else {}
 
     def read(day: dt.date) -> Manifest | None:
         key = manifest_key(table, day)
         try:
-            manifest = Manifest.model_validate_json(store.get(key))
+            content = store.get_listed(key, etags[day]) if day in etags else store.get(key)
+            manifest = Manifest.model_validate_json(content)
         except ObjectMissing:
             return None
         except ValidationError as error:
@@ -159,10 +165,10 @@ def read_manifests(
 
 
 def readable_manifests(
-    store: ObjectStoreResource, table: SourceTable, days: Iterable[dt.date]
+    store: ObjectStoreResource, table: SourceTable, days: Iterable[dt.date] | Mapping[dt.date, str]
 ) -> dict[dt.date, Manifest | None]:
     """As `read_manifests`, where a damaged manifest counts as missing."""
-    wanted = list(days)
+    wanted = days if isinstance(days, Mapping) else list(days)
     try:
         return read_manifests(store, table, wanted)
     except ManifestDamaged:

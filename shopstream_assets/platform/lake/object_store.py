@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -26,6 +28,8 @@ READ_TIMEOUT = 60
 ATTEMPTS = 4
 # Objects that S3 deletes with one request.
 AT_ONCE = 1000
+# Manifests of seven tables over two years, a few kB each.
+KEPT = 5_000
 
 
 class ObjectMissing(Exception):
@@ -34,6 +38,31 @@ class ObjectMissing(Exception):
 
 class ObjectChanged(Exception):
     """The object under that key is not the one that was to be replaced."""
+
+
+class _Contents:
+    """What this process read or wrote last, by endpoint, bucket, key and ETag: under one ETag it never changes."""
+
+    def __init__(self) -> None:
+        self._contents: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def keep(self, name: tuple[str, ...], content: bytes) -> bytes:
+        with self._lock:
+            self._contents[name] = content
+            self._contents.move_to_end(name)
+            while len(self._contents) > KEPT:
+                self._contents.popitem(last=False)
+        return content
+
+    def find(self, name: tuple[str, ...]) -> bytes | None:
+        with self._lock:
+            if (content := self._contents.get(name)) is not None:
+                self._contents.move_to_end(name)
+            return content
+
+
+_kept = _Contents()
 
 
 class ObjectStoreResource(dg.ConfigurableResource):
@@ -77,21 +106,36 @@ class ObjectStoreResource(dg.ConfigurableResource):
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         try:
             with self._errors(key):
-                return self.client.put_object(
+                stored = self.client.put_object(
                     Bucket=self.bucket,
                     Key=key,
                     Body=content,
                     ContentType=content_type,
                     **condition,  # type: ignore[arg-type]
-                )["ETag"]
+                )
         except ObjectMissing:
             # What was to be replaced has been deleted.
             raise ObjectChanged(key) from None
+        _kept.keep(self._named(key, stored["ETag"]), content)
+        return stored["ETag"]
 
     def get(self, key: str) -> bytes:
         """The content of an object; ObjectMissing where there is none."""
         with self._errors(key):
             return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def get_listed(self, key: str, etag: str) -> bytes:
+        """The content of an object that was listed with an ETag, read once in a process; as it is now, where it is not
+        that any more. ObjectMissing where there is none.
+        """
+        if (content := _kept.find(self._named(key, etag))) is not None:
+            return content
+        with self._errors(key):
+            found = self.client.get_object(Bucket=self.bucket, Key=key)
+            return _kept.keep(self._named(key, found["ETag"]), found["Body"].read())
+
+    def _named(self, key: str, etag: str) -> tuple[str, ...]:
+        return self.client.meta.endpoint_url, self.bucket, key, etag
 
     def listed(self, prefix: str, start_after: str = "", until: str | None = None) -> Iterator[tuple[str, int, str]]:
         """(key, bytes, ETag) of the objects under a prefix in key order, from after `start_after` to before `until`."""

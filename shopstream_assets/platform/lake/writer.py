@@ -66,7 +66,10 @@ class Day:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What all manifests of one extraction have in common; `reading` tells how the table was read."""
+    """What all manifests of one extraction have in common; `reading` tells how the table was read.
+
+    `forgotten` are the days of which what they held before is not all there.
+    """
 
     window: Window
     position: str
@@ -76,6 +79,7 @@ class Extraction:
     drift: Drift
     reading: str
     start: dt.date
+    forgotten: Collection[dt.date] = ()
 
 
 class LakeWriter:
@@ -209,6 +213,7 @@ class LakeWriter:
                 before.quarantine_objects if before else tuple(upload.result() for upload in stored.quarantine)
             ),
             drift=str(common.drift),
+            has_forgotten=day in common.forgotten,
         )
 
     def _flush(self) -> None:

@@ -71,7 +71,17 @@ def record_loaded(
     manifests: Mapping[dt.date, Manifest],
     etags: Mapping[dt.date, str],
 ) -> None:
-    """Note the manifests of the window, within the transaction that loads them."""
+    """Note the manifests of the window, within the transaction that loads them.
+
+    A model is built from the keys that a day names. Where one has forgotten some, nothing says any more what the models
+    made from the table hold: they are built anew.
+    """
+    if any(manifest.has_forgotten for manifest in manifests.values()):
+        built = built_relation(database)
+        cursor.execute(
+            f"delete from {built} where model_name in (select model_name from {built} where table_name = %s)",
+            (table.name,),
+        )
     relation = loaded_relation(database)
     cursor.execute(
         f"delete from {relation} where table_name = %s and partition_date >= %s::date and partition_date < %s::date",

@@ -54,9 +54,9 @@ def load_from_lake(
 
 
 def _load(store: ObjectStoreResource, warehouse: WarehouseResource, table: SourceTable, window: Window) -> Loaded:
-    # Listed before they are read: a manifest that is replaced in between is loaded under the older name, and so again.
+    # A manifest that is replaced between listing and reading is loaded under the older name, and so again.
     etags = published(store, table, window)
-    manifests = dict(_required_manifests(store, table, window))
+    manifests = dict(_required_manifests(store, table, window, etags))
     damage = list(damaged_objects(store, table, window, manifests.values()))
     if damage:
         raise Problem(
@@ -74,13 +74,14 @@ def _load(store: ObjectStoreResource, warehouse: WarehouseResource, table: Sourc
 
 
 def _required_manifests(
-    store: ObjectStoreResource, table: SourceTable, window: Window
+    store: ObjectStoreResource, table: SourceTable, window: Window, etags: Mapping[dt.date, str]
 ) -> Iterator[tuple[dt.date, Manifest]]:
-    found = read_manifests(store, table, window.days)
-    missing = [day for day, manifest in found.items() if manifest is None]
+    found = read_manifests(store, table, etags)
+    days = list(window.days)
+    missing = [day for day in days if found.get(day) is None]
     if missing:
         raise Problem(
-            f"{len(missing)} of {len(found)} partitions have no manifest in the lake, the first is {missing[0]}.",
+            f"{len(missing)} of {len(days)} partitions have no manifest in the lake, the first is {missing[0]}.",
             f"materialize lake/{table.name} for {Window(missing[0], missing[-1] + ONE_DAY)} first.",
         )
     yield from ((day, manifest) for day, manifest in found.items() if manifest is not None)
