@@ -75,6 +75,9 @@ TABLES = (ORDERS, USERS)
 USER = "00000000-0000-0000-0000-00000000000"
 
 
+ONE_SECOND = dt.timedelta(seconds=1)
+
+
 def day(back: int) -> dt.date:
     return TODAY - ONE_DAY * back
 
@@ -518,6 +521,41 @@ def test_an_old_day_that_is_missing_is_asked_for_by_the_audit_and_again_later_an
             asked.append(hours)
 
     assert asked == [0, 1, 2, 3, 5, 8]
+
+
+def test_what_waits_for_a_run_is_asked_for_at_the_first_look_after_it(services: Services, shop: Shop) -> None:
+    def asked(seconds: int, taken: set[dt.date]) -> Days:
+        now = NOW + dt.timedelta(seconds=seconds)
+        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, lambda: taken)
+        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
+        return found.changes
+
+    shop.refresh({day(back): {"orders", "users"} for back in range(4)})
+    assert asked(0, set()) == {}
+    shop.order(1, 0, "00:00:00.001")
+    # A run that was asked for by another table: nothing of this one was.
+    assert [asked(seconds, {day(0)}) for seconds in (5, 10)] == [{}, {}]
+    # Nothing happens to the table in between, so that its counters say nothing new.
+    assert asked(15, set()) == {day(0): {"orders"}}
+
+
+def test_what_is_committed_to_several_tables_between_the_looks_at_them_is_asked_for_at_once(
+    services: Services, shop: Shop
+) -> None:
+    shop.refresh({day(back): {"orders", "users"} for back in range(4)})
+    look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), NOW, set)
+    shop.user(9, 0)
+    looks = []
+
+    def taken() -> set[dt.date]:
+        # The look at users, after that at orders.
+        if not looks:
+            shop.order(1, 0, "00:00:00.001")
+        looks.append(1)
+        return set()
+
+    found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), NOW + 5 * ONE_SECOND, taken)
+    assert found.changes == {day(0): {"orders", "users"}}
 
 
 def test_a_table_rests_a_hundred_times_as_long_as_looking_at_it_took(

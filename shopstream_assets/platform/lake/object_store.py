@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import dagster as dg
@@ -90,7 +90,9 @@ class ObjectStoreResource(dg.ConfigurableResource):
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
                 max_pool_connections=CONCURRENCY,
             )
-            self._client = boto3.Session(botocore_session=session).client("s3", config=config)
+            client = boto3.Session(botocore_session=session).client("s3", config=config)
+            client.meta.events.register_last("before-call.s3.PutObject", _send_at_once)
+            self._client = client
         return self._client
 
     def put(self, key: str, content: bytes, content_type: str) -> str:
@@ -229,6 +231,13 @@ class ObjectStoreResource(dg.ConfigurableResource):
             "try again, or correct what the message names.",
             retry=status in (408, 409, 429) or status >= 500,
         )
+
+
+def _send_at_once(params: dict[str, Any], **_: object) -> None:
+    """Let no object wait for S3's leave to be sent: botocore asks for it first, which is a round trip for each, and
+    reads the answer byte by byte (nearly half of what storing a small object costs).
+    """
+    params["headers"].pop("Expect", None)
 
 
 @cache

@@ -6,7 +6,7 @@ at no longer than one second in DUTY: on a small table every tick, on a large on
 
 import datetime as dt
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cache
 
 import dagster as dg
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
+from shopstream_assets.platform.declare.tables import SourceTable
 from shopstream_assets.platform.errors import Problem
 from shopstream_assets.platform.lake.object_store import ObjectStoreResource
 from shopstream_assets.platform.refresh.asked import has_passed
@@ -132,7 +133,7 @@ def look_for_changes(
     cursor: Cursor,
     everything: Window,
     now: dt.datetime,
-    taken: Callable[[], Collection[dt.date]],
+    taken: Callable[[], Set[dt.date]],
 ) -> Found:
     """The changes to ask for in this tick; remembers in `cursor` what was seen.
 
@@ -147,15 +148,17 @@ def look_for_changes(
     first_day = everything.part(everything.first, everything.first + ONE_DAY)
     found, started = Found(), time.monotonic()
     with source.looking() as reader:
-        for table in sorted(domain.tables, key=lambda table: table.name not in left_out):
+        tables = sorted(domain.tables, key=lambda table: table.name not in left_out)
+        for table, is_again in _in_turn(tables, found):
             memory = cursor.tables.setdefault(table.name, TableMemory())
-            audits = audit or left_out.get(table.name, False)
+            audits = not is_again and (audit or left_out.get(table.name, False))
             looks_back = look_back or table.name in left_out
             if (resting := cursor.resting.get(table.name)) and now < resting.until:
                 found.faults[table.name] = resting.fault
             looked = time.monotonic()
             if table.name in found.faults or looked - started > TICK_SECONDS:
-                cursor.left_out[table.name] = audits
+                if not is_again:
+                    cursor.left_out[table.name] = audits
                 continue
             first = max(everything.first, everything.end - ONE_DAY * (LOOKBACK_DAYS if looks_back else RECENT_DAYS))
             window = everything.part(first, everything.end)
@@ -191,8 +194,10 @@ def look_for_changes(
                     missing = missing_days(store, table, everything.part(everything.first, first))
                     days |= memory.ask_for_missing(missing, taken() if missing else (), now)
                 found.add(table, days)
-                # What was asked for is looked at again until the lake has it.
-                is_awaited = any(day in memory.asked for looked_at in windows for day in looked_at.days)
+                # What was asked for is looked at again until the lake has it, and what waits for a run until it is
+                # asked for.
+                awaited = memory.held | memory.asked.keys()
+                is_awaited = any(day in awaited for looked_at in windows for day in looked_at.days)
                 state = "" if is_awaited else state
                 memory.probe = state
                 if looks_back:
@@ -217,3 +222,15 @@ def look_for_changes(
     if look_back:
         cursor.looked_back_at = now
     return found
+
+
+def _in_turn(tables: Sequence[SourceTable], found: Found) -> Iterator[tuple[SourceTable, bool]]:
+    """Each table, and whether it is again: those in which nothing was found are looked at once more when something was
+    in another. A transaction that changed both may have been committed between the looks at them, and what is left of
+    it would wait for the run of the rest.
+    """
+    is_again, more = False, True
+    while more:
+        before = sum(map(found.of, tables))
+        yield from ((table, is_again) for table in tables if not found.of(table))
+        is_again, more = True, sum(map(found.of, tables)) > before

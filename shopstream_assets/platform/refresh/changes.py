@@ -10,12 +10,12 @@ for the audit: its rows are in the log with their new day.
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, field_serializer, field_validator
+from pydantic import BaseModel, Field, field_serializer, field_validator
 
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.tables import SourceTable
@@ -43,11 +43,12 @@ class TableMemory(BaseModel):
     """What is remembered of a table: how its days looked when they were equal to the lake, and what was asked for.
 
     `probe` and `looked_back`: what `probe` said at the last look, and at the last long one. `missing`: what the audit
-    asked for beyond the days that other looks see.
+    asked for beyond the days that other looks see. `held`: days that differ, and waited for a run at the last look.
     """
 
     settled: dict[dt.date, str] = {}
     asked: dict[dt.date, Asked] = {}
+    held: set[dt.date] = Field(default_factory=set, exclude=True)
     missing: dict[dt.date, Asked] = {}
     probe: str = ""
     looked_back: str = ""
@@ -98,6 +99,10 @@ class Found:
     changes: Days = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
+    def of(self, table: SourceTable) -> bool:
+        """Whether something was found of a table: days, or a fault."""
+        return table.name in self.faults or any(table.name in tables for tables in self.changes.values())
+
     def add(self, table: SourceTable, days: Iterable[dt.date]) -> None:
         """Take days of a table."""
         for day in days:
@@ -120,7 +125,7 @@ def differing_days(
     memory: TableMemory,
     window: Window,
     now: dt.datetime,
-    taken: Callable[[], Collection[dt.date]] = tuple,
+    taken: Callable[[], Set[dt.date]] = frozenset,
     *,
     left_too: bool = False,
     compare: bool = True,
@@ -135,8 +140,10 @@ def differing_days(
     found = reader.fingerprints(table, window)
     digests = {day: _digest(found.get(day, EMPTY)) for day in window.days}
     open_days = [day for day, digest in digests.items() if _is_open(memory, day, digest, now)]
+    memory.held -= set(window.days)
     if open_days:
         waiting = taken()
+        memory.held |= waiting & set(open_days)
         open_days = [day for day in open_days if day not in waiting]
     differing = set()
     reading = reader.plan(table) if left_too and open_days else None
