@@ -29,6 +29,9 @@ def refusing_without_room(app: App, folder: str) -> App:
             headers = {name.lower(): value for name, value in scope["headers"]}
             free = shutil.disk_usage(folder).free
             if free < int(headers.get(b"content-length", b"0")) + RESERVE_BYTES:
+                # Read whole: a client that is still sending might find the connection cut, and no answer.
+                while (await receive()).get("more_body"):
+                    pass
                 await _refuse(send, free)
                 return
         await app(scope, receive, send)
@@ -40,8 +43,7 @@ async def _refuse(send: Send, free: int) -> None:
     told = f"the disk of the local S3 is full: {free // 2**20} MB are free"
     body = f"<?xml version='1.0'?><Error><Code>{CODE}</Code><Message>{told}</Message></Error>".encode()
     headers = [(b"content-type", b"application/xml"), (b"content-length", str(len(body)).encode())]
-    # The body of the request was not read.
-    await send({"type": "http.response.start", "status": 507, "headers": [*headers, (b"connection", b"close")]})
+    await send({"type": "http.response.start", "status": 507, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

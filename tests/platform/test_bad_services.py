@@ -368,6 +368,23 @@ def test_what_s3_refuses_is_tried_again_only_where_it_may_pass(
         assert "Next: correct the AWS credentials, or grant s3:GetObject, s3:PutObject and s3:ListBucket" in str(error)
 
 
+def test_an_object_is_sent_without_a_round_trip_that_asks_whether_it_may(lines: Spoiled) -> None:
+    store, sent = lines.services.store, []
+
+    def note(request: Any, **_: object) -> None:
+        sent.append(dict(request.headers))
+
+    store.client.meta.events.register("before-send.s3.PutObject", note)
+    try:
+        store.put("asked/nothing", b"content", "text/plain")
+        store.replace("asked/nothing-again", b"content", "text/plain", None)
+    finally:
+        store.client.meta.events.unregister("before-send.s3.PutObject", note)
+        store.delete(["asked/nothing", "asked/nothing-again"])
+    assert [int(headers["Content-Length"]) for headers in sent] == [7, 7]
+    assert not any("Expect" in headers for headers in sent)
+
+
 @pytest.mark.parametrize("layer", ["lake", "staging"])
 def test_a_bucket_that_is_missing_is_named(lines: Spoiled, layer: str) -> None:
     lines.extract()

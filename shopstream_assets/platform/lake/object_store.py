@@ -91,7 +91,7 @@ class ObjectStoreResource(dg.ConfigurableResource):
                 max_pool_connections=CONCURRENCY,
             )
             client = boto3.Session(botocore_session=session).client("s3", config=config)
-            client.meta.events.register_last("before-call.s3.PutObject", _send_at_once)
+            client.meta.events.register_last("before-call.s3", _send_at_once)
             self._client = client
         return self._client
 
