@@ -41,6 +41,7 @@ from shopstream_assets.platform.staging.verification import repeated_keys, stagi
 from shopstream_assets.platform.transform.build import dbt_arguments, unaccounted
 from shopstream_assets.platform.transform.dbt_manifest import built_manifest, parsed_project
 from shopstream_assets.platform.transform.dbt_run import FAILURE_EVENTS, run_dbt
+from shopstream_assets.platform.transform.relations import relations
 from shopstream_assets.platform.transform.translator import Translator
 
 Layer = Literal["lake", "staging", "models"]
@@ -214,7 +215,8 @@ class Platform:
         selection += [f"{name}+" for name in request.models]
         if not full_refresh:
             with warehouse.connection(REPORTING) as session, session.cursor() as cursor:
-                full_refresh = bool(unaccounted(cursor, warehouse, DOMAIN, manifest, _chosen(request)))
+                found = relations(cursor, warehouse.database)
+                full_refresh = bool(unaccounted(cursor, warehouse, DOMAIN, manifest, _chosen(request), found))
         failures = []
         with tempfile.TemporaryDirectory(prefix="dbt-") as target, dbt_watched(act):
             arguments = ["--quiet", *dbt_arguments(DOMAIN, selection, request.window, target, full_refresh)]

@@ -6,11 +6,15 @@
 {% macro create_fitted_tables() %}
     {#- While dbt parses, the graph is empty. -#}
     {%- for table in graph.get('sources', {}).values() if table.source_name == 'fitted' %}
-        create table if not exists
-        {{ api.Relation.create(database=table.database, schema=table.schema, identifier=table.identifier) }} (
+        {%- set fitted = api.Relation.create(
+            database=table.database, schema=table.schema, identifier=table.identifier
+        ) -%}
+        {%- if not load_cached_relation(fitted) %}
+        create table if not exists {{ fitted }} (
             {%- for column in table.columns.values() %}
                 {{ column.name }} {{ column.data_type }}{{ "," if not loop.last }}
             {%- endfor %}
         );
+        {%- endif %}
     {%- endfor %}
 {% endmacro %}

@@ -21,7 +21,7 @@
     building {{ invocation_id }}{{ ' ' }}
 {%- endmacro %}
 
-{#- on-run-start: the tables of the account-keeping, where they are missing. -#}
+{#- on-run-start: the tables of the account-keeping, where they are missing; dbt has just listed those of CORE. -#}
 {% macro create_ledger() %}
     create table if not exists {{ loaded_partitions() }} (
         table_name varchar,
@@ -32,6 +32,7 @@
         row_count number(38, 0),
         loaded_at timestamp_ntz(6)
     );
+    {%- if not adapter.get_relation(target.database, 'CORE', 'BUILT_PARTITIONS') %}
     create table if not exists {{ built_partitions() }} (
         model_name varchar,
         table_name varchar,
@@ -39,6 +40,8 @@
         manifest_hash varchar,
         built_at timestamp_ntz(6)
     );
+    {%- endif %}
+    {%- if not adapter.get_relation(target.database, 'CORE', 'UNREAD_CHANGES') %}
     create table if not exists {{ unread_changes() }} (
         reader_name varchar,
         model_name varchar,
@@ -47,6 +50,7 @@
         text varchar,
         noted_by varchar
     );
+    {%- endif %}
     {#- A table from before there were texts. -#}
     alter table {{ unread_changes() }} add column if not exists text varchar;
 {% endmacro %}

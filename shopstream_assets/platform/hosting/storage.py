@@ -104,8 +104,18 @@ class BatchedPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._tables: set[str] = set()
         # Every process that runs steps has this storage, however it was launched.
         sleep_while_waiting()
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether Dagster's schema has a table; one that was there once is not looked for again.
+
+        Each event of an asset or a check asks twice, and each time the whole schema would be read.
+        """
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def initialize_concurrency_limit_to_default(self, concurrency_key: str) -> bool:
         """Give a pool that nobody has used yet its slots; of several steps that come first, one does.

@@ -1,7 +1,8 @@
 """The sensor that sees the source change, and asks for exactly the days that differ from the lake.
 
 What it costs the source is bounded. A table whose counters have not moved is not looked at. One that is busy is looked
-at no longer than one second in DUTY: on a small table every tick, on a large one as seldom as its size asks for.
+at no longer than one second in DUTY: on a small table every tick, on a large one as seldom as its size asks for. A
+single look that took long, as on a busy machine, makes no rest.
 """
 
 import datetime as dt
@@ -29,8 +30,9 @@ LOOKBACK_DAYS = 30
 LOOKBACK_EVERY = dt.timedelta(minutes=1)
 # Now and then nothing is taken for known, and days that rows have left are taken as well: deleted rows among them.
 AUDIT_EVERY = dt.timedelta(hours=1)
-# Of the time, looking at a table may take one part in so many.
+# Of the time, looking at a table may take one part in so many; so long after a look the next may come too early.
 DUTY = 100
+EARLY = dt.timedelta(seconds=30)
 # A look that ends in a fault after as many seconds is one that the table is too large or too busy for, not one that
 # waited for a lock.
 LONG_SECONDS = 10
@@ -48,7 +50,7 @@ class Resting(BaseModel):
 class Cursor(BaseModel):
     """What is remembered from tick to tick, and over restarts. Small, as Dagster stores it with every tick.
 
-    `rest_until`: when a table may be looked at again, and at length again, after what the last looks took. `left_out`:
+    `rest_until`: up to when the looks so far, and those at length, have used the table's share of the time. `left_out`:
     tables that the last tick did not come to, and whether their audit is due.
     """
 
@@ -165,7 +167,8 @@ def look_for_changes(
             if audits:
                 memory.settled = {}
             look = f"{table.name} {'looked back' if looks_back else 'recent'}"
-            if not audits and now < cursor.rest_until.get(look, now):
+            used = max(now, cursor.rest_until.get(look, now))
+            if not audits and now < used - EARLY:
                 continue
             with found.faults_of(reader, table):
                 # A new day is news of its own: the lake does not have it.
@@ -203,9 +206,9 @@ def look_for_changes(
                 if looks_back:
                     memory.looked_back = state
                 cursor.rest_until.pop(look, None)
-                rest = dt.timedelta(seconds=DUTY * (time.monotonic() - begun))
-                if rest.total_seconds() > INTERVAL_SECONDS:
-                    cursor.rest_until[look] = now + rest
+                used += dt.timedelta(seconds=DUTY * (time.monotonic() - begun))
+                if (used - now).total_seconds() > INTERVAL_SECONDS:
+                    cursor.rest_until[look] = used
             if table.name in found.faults and (took := time.monotonic() - looked) > LONG_SECONDS:
                 rest = dt.timedelta(seconds=DUTY * took)
                 cursor.resting[table.name] = Resting(until=now + rest, fault=found.faults[table.name])

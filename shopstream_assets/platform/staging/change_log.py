@@ -67,6 +67,11 @@ def create_stage(session: SnowflakeConnection, database: str, bucket: str, integ
         )
 
 
+def declared_columns(table: SourceTable) -> dict[str, str]:
+    """Snowflake's types of the columns that the staging table has before the source has others, by name."""
+    return {column.name: column.type.snowflake for column in table.columns} | ADDED_COLUMNS
+
+
 def create_staging_table(
     session: SnowflakeConnection, database: str, table: SourceTable, manifests: Collection[Manifest]
 ) -> tuple[str, ...]:
@@ -76,7 +81,7 @@ def create_staging_table(
     the table is older than a declaration that has changed: COPY would round to the scale that it finds.
     """
     relation = staging_relation(database, table)
-    declared = {column.name: column.type.snowflake for column in table.columns} | ADDED_COLUMNS
+    declared = declared_columns(table)
     columns = ", ".join(f"{snowflake_name(name)} {kind}" for name, kind in declared.items())
     with session.cursor() as cursor:
         cursor.execute(f"create table if not exists {relation} ({columns})")

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from shopstream_assets.platform.staging.warehouse import DOES_NOT_EXIST, Warehou
 from shopstream_assets.platform.transform.dbt_manifest import directories, parsed_project
 from shopstream_assets.platform.transform.dbt_run import FAILURE_EVENTS, run_dbt
 from shopstream_assets.platform.transform.model_metadata import clear_columns
+from shopstream_assets.platform.transform.relations import Relations, relations
 from shopstream_assets.platform.transform.translator import Translator
 
 if TYPE_CHECKING:
@@ -28,10 +28,22 @@ if TYPE_CHECKING:
 
 
 def dbt_arguments(
-    domain: Domain, selection: Sequence[str], window: Window, target: str | Path, full_refresh: bool
+    domain: Domain,
+    selection: Sequence[str],
+    window: Window,
+    target: str | Path,
+    full_refresh: bool,
+    documented: Sequence[str] = (),
 ) -> list[str]:
-    """Arguments of the dbt command that builds `selection` for the changes of `window`, or anew from all there is."""
-    variables = {"partition_start": str(window.first), "partition_end": str(window.end)}
+    """Arguments of the dbt command that builds `selection` for the changes of `window`, or anew from all there is.
+
+    `documented`: models whose tables have the project's comments, which need not be written again.
+    """
+    variables = {
+        "partition_start": str(window.first),
+        "partition_end": str(window.end),
+        "documented": list(documented),
+    }
     return [
         # Its debug log would be written, at half a second, to a folder that is deleted.
         *("--no-use-colors", "--log-level-file", "none", "build", "--select", *selection),
@@ -80,11 +92,13 @@ def build_models(
         session.cursor() as cursor,
         ExitStack() as stack,
     ):
+        found = relations(cursor, warehouse.database)
         # A table of which nothing was ever loaded is empty, not an error.
         for table in domain.tables:
-            create_staging_table(session, warehouse.database, table, ())
+            if not found.staged(table):
+                create_staging_table(session, warehouse.database, table, ())
         if not full_refresh and (
-            unknown := unaccounted(cursor, warehouse, domain, manifest, context.selected_asset_keys)
+            unknown := unaccounted(cursor, warehouse, domain, manifest, context.selected_asset_keys, found)
         ):
             context.log.info(
                 "Built anew from all of staging, as nothing says what they hold, or a column of theirs is missing: "
@@ -92,7 +106,8 @@ def build_models(
             )
             full_refresh = True
         # Closed, not left to the garbage collector: dbt ends with the step.
-        arguments = dbt_arguments(domain, selection, window, target, full_refresh)
+        documented = [] if full_refresh else already_documented(manifest, found)
+        arguments = dbt_arguments(domain, selection, window, target, full_refresh, documented)
         events = stack.enter_context(closing(run_dbt(arguments, parsed_project(domain).parsed, warehouse)))
         for raw_event in events:
             if raw_event["info"]["name"] in FAILURE_EVENTS:
@@ -119,6 +134,7 @@ def unaccounted(
     domain: Domain,
     manifest: Mapping[str, Any],
     chosen: Set[dg.AssetKey],
+    found: Relations,
 ) -> list[str]:
     """Those of the chosen models that are incremental, and whose tables are nothing that a window could be added to.
 
@@ -128,18 +144,10 @@ def unaccounted(
     from snowflake.connector import ProgrammingError
 
     known: set[str] = set()
-    columns: dict[str, set[str]] = defaultdict(set)
-    database = snowflake_name(warehouse.database)
-    cursor.execute(
-        f"select table_schema || '.' || table_name, lower(column_name) from {database}.information_schema.columns "
-        "where table_schema in ('CORE', 'MARTS')"
-    )
-    for table, column in cursor.fetchall():
-        columns[table].add(column)
     try:
         # What a run was at when it was killed says nothing of the table.
         cursor.execute(
-            f"select distinct model_name from {database}.CORE.BUILT_PARTITIONS "
+            f"select distinct model_name from {snowflake_name(warehouse.database)}.CORE.BUILT_PARTITIONS "
             "where not startswith(manifest_hash, 'building ')"
         )
         known.update(name for (name,) in cursor.fetchall())
@@ -149,14 +157,22 @@ def unaccounted(
     translator = Translator(domain)
     return [
         node["name"]
+        for node in _incremental(manifest)
+        if translator.get_asset_key(node) in chosen
+        and (node["name"] not in known or not found.of_model(node).has(node["columns"]))
+    ]
+
+
+def already_documented(manifest: Mapping[str, Any], found: Relations) -> list[str]:
+    """The incremental models whose tables have the project's comments; any other table is made anew, without them."""
+    return [node["name"] for node in _incremental(manifest) if found.of_model(node).has_comments_of(node)]
+
+
+def _incremental(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [
+        node
         for node in manifest["nodes"].values()
-        if node["resource_type"] == "model"
-        and node["config"]["materialized"] == "incremental"
-        and translator.get_asset_key(node) in chosen
-        and (
-            node["name"] not in known
-            or not node["columns"].keys() <= columns[f"{node['schema']}.{node['alias']}".upper()]
-        )
+        if node["resource_type"] == "model" and node["config"]["materialized"] == "incremental"
     ]
 
 
