@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 import pytest
@@ -15,7 +15,7 @@ from shopstream_assets.platform.declare.partitions import ONE_DAY, SPAN_TAGS, da
 from shopstream_assets.platform.lake.asset import lake_asset
 from shopstream_assets.platform.lake.manifest import Manifest
 from shopstream_assets.platform.refresh.asked import ASK_AGAIN_AFTER
-from shopstream_assets.platform.refresh.catch_up import Memory, catch_up_sensor
+from shopstream_assets.platform.refresh.catch_up import MATERIALIZATION, Memory, catch_up_sensor
 from shopstream_assets.platform.refresh.reconciliation import CHECK, DAYS
 from shopstream_assets.platform.staging.asset import staging_asset
 from shopstream_assets.platform.staging.ledger import built_relation, loaded_relation
@@ -24,6 +24,7 @@ SHOP = Domain("shop", (LINES,), simulator=lambda _: pytest.fail("nothing is simu
 LAKE, STAGING = asset_key("shop", "lake", "lines"), asset_key("shop", "staging", "lines")
 FACT, MART = asset_key("shop", "core", "fact"), asset_key("shop", "marts", "mart")
 SECOND = FIRST + ONE_DAY
+BUILT = {"dim_date": "table", "fact_orders": "incremental"}
 
 
 class Layers:
@@ -34,10 +35,10 @@ class Layers:
         self.instance, self.cursor = instance, ""
         partitions = daily(FIRST)
 
-        @dg.asset(key=FACT, deps=[STAGING], partitions_def=partitions)
+        @dg.asset(key=FACT, deps=[STAGING], partitions_def=partitions, metadata={MATERIALIZATION: "incremental"})
         def fact() -> None: ...
 
-        @dg.asset(key=MART, deps=[FACT], partitions_def=partitions)
+        @dg.asset(key=MART, deps=[FACT], partitions_def=partitions, metadata={MATERIALIZATION: "table"})
         def mart() -> None: ...
 
         self.definitions = dg.Definitions(
@@ -159,6 +160,39 @@ def test_a_day_that_a_run_is_on_waits_for_it(layers: Layers, instance: dg.Dagste
     assert layers.tick() == {}
     instance.report_run_canceled(run)
     assert layers.tick()
+
+
+def test_a_model_that_a_run_builds_whole_waits_for_it_on_every_day(
+    layers: Layers, instance: dg.DagsterInstance
+) -> None:
+    job = layers.definitions.resolve_implicit_global_asset_job_def()
+    layers.lines.insert(id=2)
+    layers.build(layers.lines.stage(), "fact")
+    # The run marks all days of the mart, and confirms them when it is through.
+    run = instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": str(SECOND)},
+        asset_selection=frozenset({FACT, MART}),
+    )
+    assert layers.tick() == {}
+    # Of a model that a run adds its own days to, another day is not on its way.
+    database = layers.lines.services.warehouse.database
+    with layers.lines.services.warehouse.connection("REPORTING_WH") as session, session.cursor() as cursor:
+        cursor.execute(f"delete from {built_relation(database)} where model_name = 'fact'")
+    assert layers.tick() == {str(FIRST): {"core/fact", "marts/mart"}}
+    layers.wait()
+    layers.build(layers.lines.stage(), "fact")
+    instance.report_run_canceled(run)
+    assert layers.tick() == {str(FIRST): {"marts/mart"}}
+
+
+def test_the_graph_tells_how_a_model_is_materialized(local_stack: Mapping[str, str]) -> None:
+    from shopstream_assets.domains.shopstream.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    told = {name: graph.get(asset_key("shopstream", "core", name)).metadata[MATERIALIZATION] for name in BUILT}
+    assert told == BUILT
 
 
 def test_where_a_blocking_check_above_failed_its_asset_is_built_again_as_well(

@@ -545,7 +545,7 @@ def test_what_is_committed_to_several_tables_between_the_looks_at_them_is_asked_
     shop.refresh({day(back): {"orders", "users"} for back in range(4)})
     look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), NOW, set)
     shop.user(9, 0)
-    looks = []
+    looks: list[int] = []
 
     def taken() -> set[dt.date]:
         # The look at users, after that at orders.

@@ -10,6 +10,7 @@ from functools import cache
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from pydantic import BaseModel
 
 from shopstream_assets.platform.declare.domain import Domain, asset_key
@@ -23,6 +24,8 @@ from shopstream_assets.platform.refresh.run_requests import run_request, taken_d
 from shopstream_assets.platform.staging.warehouse import WarehouseResource
 
 INTERVAL_SECONDS = 30
+# Where dagster-dbt says how a model is materialized.
+MATERIALIZATION = "dagster-dbt/materialization_type"
 
 Wanted = dict[dt.date, set[dg.AssetKey]]
 
@@ -69,7 +72,8 @@ def catch_up_sensor(
         except Problem as problem:
             return dg.SkipReason(f"comparing the layers of {domain.name}: {problem}")
         taken = taken_days(context.instance, dg.AssetSelection.all().resolve(graph), everything)
-        wanted = due(found, keys_of(found, graph, domain), memory, now, taken)
+        whole = being_built_whole(context.instance, graph)
+        wanted = due(found, keys_of(found, graph, domain), memory, now, taken, whole)
         reconciled, memory.reconciled = to_extract(context.instance, domain, memory.reconciled)
         for day, keys in reconciled.items():
             wanted.setdefault(day, set()).update(keys)
@@ -117,13 +121,36 @@ def keys_of(found: Behind, graph: BaseAssetGraph, domain: Domain) -> Wanted:
     return wanted
 
 
-def due(found: Behind, wanted: Wanted, memory: Memory, now: dt.datetime, taken: Set[dt.date]) -> Wanted:
-    """What of `wanted` to ask for now, remembered in `memory`: not what a run is on, nor what was asked for lately."""
+def being_built_whole(instance: dg.DagsterInstance, graph: BaseAssetGraph) -> set[dg.AssetKey]:
+    """The models that an unfinished run builds, and that have all days by every build, whatever days the run is on.
+
+    As long as it is at them no day of theirs is confirmed.
+    """
+    chosen = {
+        key
+        for run in instance.get_runs(dg.RunsFilter(statuses=list(NOT_FINISHED_STATUSES)))
+        for key in run.asset_selection or ()
+    }
+    return {key for key in chosen if graph.has(key) and graph.get(key).metadata.get(MATERIALIZATION) == "table"}
+
+
+def due(
+    found: Behind,
+    wanted: Wanted,
+    memory: Memory,
+    now: dt.datetime,
+    taken: Set[dt.date],
+    whole: Set[dg.AssetKey] = frozenset(),
+) -> Wanted:
+    """What of `wanted` to ask for now, remembered in `memory`: not what a run is on, nor what was asked for lately.
+
+    A run is on the `taken` days, and on all days of the models in `whole`.
+    """
     asked, memory.asked = memory.asked, {}
     now_due = {}
     for day, keys in wanted.items():
         digest, before = _digest(found, day, keys), asked.get(day)
-        if day in taken or (before is not None and before.waits(digest, now)):
+        if day in taken or keys <= whole or (before is not None and before.waits(digest, now)):
             if before is not None:
                 memory.asked[day] = before
             continue
