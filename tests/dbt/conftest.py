@@ -23,6 +23,7 @@ from shopstream_assets.platform.transform.dbt_manifest import read_parsed
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
+    from snowflake.connector.cursor import SnowflakeCursor
 
 PROJECT = Path(__file__).parents[2] / "dbt_project" / "shopstream"
 DATABASE = "SHOPSTREAM_DWH"
@@ -65,6 +66,10 @@ class Warehouse:
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
         return self._connection.cursor().execute(sql).fetchall()  # type: ignore[union-attr,return-value]
+
+    def cursor(self) -> SnowflakeCursor:
+        """For what the platform asks."""
+        return self._connection.cursor()  # type: ignore[return-value]
 
     def reset(self) -> None:
         """No models, and empty staging tables."""
