@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -387,3 +387,36 @@ def test_all_that_follows_from_a_table_can_be_materialized_by_the_command_that_i
     assert job.get_subset(asset_selection=frozenset(chosen)).asset_layer.selected_asset_keys == chosen
     assert {key.path[1] for key in chosen} >= {"lake", "staging", "core", "marts"}
     assert "postgres" not in {key.path[1] for key in chosen}
+
+
+def test_a_build_is_told_which_tables_have_their_comments(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shopstream_assets.cli.summary import Services
+    from shopstream_assets.domains.shopstream.definitions import defs
+    from shopstream_assets.domains.shopstream.domain import SHOPSTREAM
+    from shopstream_assets.platform.transform import build
+    from shopstream_assets.platform.transform.dbt_manifest import built_manifest
+
+    told: list[list[str]] = []
+
+    def run_dbt(arguments: list[str], *_: object) -> Iterator[object]:
+        told.append(json.loads(arguments[arguments.index("--vars") + 1])["documented"])
+        yield from ()
+
+    monkeypatch.setattr(build, "run_dbt", run_dbt)
+    warehouse, fact = Services.of(SHOPSTREAM).warehouse, key("core/fact_orders")
+    job = defs.resolve_implicit_job_def_def_for_assets([fact])
+    assert job is not None
+    with warehouse.connection("REPORTING_WH") as session, session.cursor() as cursor:
+        cursor.execute(f"comment on table {warehouse.database}.CORE.FACT_ORDERS is 'of an earlier version'")
+    newest = max(made.partition or "" for made in shop.materializations[key("lake/orders")])
+    step = "shopstream__dbt"
+    for config in ({}, {"ops": {step: {"config": {"full_refresh": True}}}}):
+        job.get_subset(asset_selection={fact}).execute_in_process(config, partition_key=newest, raise_on_error=False)
+
+    incremental = {
+        node["name"]
+        for node in built_manifest(SHOPSTREAM)["nodes"].values()
+        if node["resource_type"] == "model" and node["config"]["materialized"] == "incremental"
+    }
+    assert "fact_orders" in incremental
+    assert [set(names) for names in told] == [incremental - {"fact_orders"}, set()]

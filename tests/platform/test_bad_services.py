@@ -368,8 +368,9 @@ def test_what_s3_refuses_is_tried_again_only_where_it_may_pass(
         assert "Next: correct the AWS credentials, or grant s3:GetObject, s3:PutObject and s3:ListBucket" in str(error)
 
 
-def test_an_object_is_sent_without_a_round_trip_that_asks_whether_it_may(lines: Spoiled) -> None:
+def test_a_small_object_is_sent_without_a_round_trip_that_asks_whether_it_may(lines: Spoiled) -> None:
     store, sent = lines.services.store, []
+    large = b"x" * (object_store.SMALL_BYTES + 1)
 
     def note(request: Any, **_: object) -> None:
         sent.append(dict(request.headers))
@@ -378,11 +379,13 @@ def test_an_object_is_sent_without_a_round_trip_that_asks_whether_it_may(lines: 
     try:
         store.put("asked/nothing", b"content", "text/plain")
         store.replace("asked/nothing-again", b"content", "text/plain", None)
+        # Of a large one S3's refusal would be lost, where it closes while the object is still being sent.
+        store.put("asked/first", large, "text/plain")
     finally:
         store.client.meta.events.unregister("before-send.s3.PutObject", note)
-        store.delete(["asked/nothing", "asked/nothing-again"])
-    assert [int(headers["Content-Length"]) for headers in sent] == [7, 7]
-    assert not any("Expect" in headers for headers in sent)
+        store.delete(["asked/nothing", "asked/nothing-again", "asked/first"])
+    assert [int(headers["Content-Length"]) for headers in sent] == [7, 7, len(large)]
+    assert ["Expect" in headers for headers in sent] == [False, False, True]
 
 
 @pytest.mark.parametrize("layer", ["lake", "staging"])

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -539,6 +540,51 @@ def test_what_waits_for_a_run_is_asked_for_at_the_first_look_after_it(services: 
     assert asked(15, set()) == {day(0): {"orders"}}
 
 
+def test_a_table_is_not_looked_at_while_what_it_has_waits_for_a_run(
+    services: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+
+    def look(*arguments: Any, **options: Any) -> set[dt.date]:
+        looks.append(arguments[2].name)
+        return differing_days(*arguments, **options)
+
+    monkeypatch.setattr("shopstream_assets.platform.refresh.change_sensor.differing_days", look)
+
+    def asked(seconds: int, taken: set[dt.date]) -> Days:
+        now = NOW + dt.timedelta(seconds=seconds)
+        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, lambda: taken)
+        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
+        return found.changes
+
+    shop.refresh({day(back): {"orders", "users"} for back in range(4)})
+    asked(0, set())
+    shop.order(1, 0, "00:00:00.001")
+    looks.clear()
+    for seconds in range(5, 55, 5):
+        assert asked(seconds, {day(0)}) == {}
+    assert looks == ["orders"]
+    assert asked(55, set()) == {day(0): {"orders"}}
+
+
+def test_rows_that_left_a_day_during_a_run_on_it_are_asked_for_after_the_run_and_not_at_the_next_audit(
+    services: Services, shop: Shop
+) -> None:
+    def asked(after: dt.timedelta, taken: set[dt.date]) -> Days:
+        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), NOW + after, lambda: taken)
+        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
+        return found.changes
+
+    shop.order(1, 1, "02:00")
+    shop.refresh({day(back): {"orders", "users"} for back in range(4)})
+    asked(dt.timedelta(), set())
+    shop.execute("delete from orders where id = 1")
+    # The audit sees it, while a run of another table is on that day.
+    assert asked(AUDIT_EVERY, {day(1)}) == {}
+    assert asked(AUDIT_EVERY + 61 * ONE_SECOND, {day(1)}) == {}
+    assert asked(AUDIT_EVERY + 66 * ONE_SECOND, set()) == {day(1): {"orders"}}
+
+
 def test_what_is_committed_to_several_tables_between_the_looks_at_them_is_asked_for_at_once(
     services: Services, shop: Shop
 ) -> None:
@@ -595,11 +641,11 @@ def test_one_look_that_takes_long_does_not_make_the_next_change_wait(
     shop.refresh({day(back): {"orders", "users"} for back in range(4)})
     assert asked(0) == set()
     shop.order(1, 0, "00:00:00.001")
-    # As where a run keeps the machine busy: a quarter of a second for each look.
-    clock = SimpleNamespace(monotonic=itertools.count(step=0.25).__next__)
-    with monkeypatch.context() as busy:
-        busy.setattr("shopstream_assets.platform.refresh.change_sensor.time", clock)
-        assert asked(5) == {"orders"}
+    # As where a run keeps the machine busy: a quarter of a second for this look, hundredths for the next.
+    module = "shopstream_assets.platform.refresh.change_sensor.time"
+    monkeypatch.setattr(module, SimpleNamespace(monotonic=itertools.count(step=0.25).__next__))
+    assert asked(5) == {"orders"}
+    monkeypatch.setattr(module, SimpleNamespace(monotonic=itertools.count(step=0.01).__next__))
     shop.refresh({day(0): {"orders"}})
     assert asked(10) == set()
     shop.order(2, 0, "00:00:00.002")

@@ -26,6 +26,8 @@ CONCURRENCY = 16
 CONNECT_TIMEOUT = 10
 READ_TIMEOUT = 60
 ATTEMPTS = 4
+# What is sent at once: one record of TLS.
+SMALL_BYTES = 16 * 1024
 # Objects that S3 deletes with one request.
 AT_ONCE = 1000
 # Manifests of seven tables over two years, a few kB each.
@@ -234,10 +236,14 @@ class ObjectStoreResource(dg.ConfigurableResource):
 
 
 def _send_at_once(params: dict[str, Any], **_: object) -> None:
-    """Let no object wait for S3's leave to be sent: botocore asks for it first, which is a round trip for each, and
-    reads the answer byte by byte (nearly half of what storing a small object costs).
+    """Let no small object wait for S3's leave to be sent: botocore asks for it first, which is a round trip for each,
+    and reads the answer byte by byte (nearly half of what storing a small object costs).
+
+    A large one does wait: where S3 refuses, it may close while the object is still being sent, and its reason is lost.
     """
-    params["headers"].pop("Expect", None)
+    body = params["body"]
+    if len(body if isinstance(body, bytes) else body.getbuffer()) <= SMALL_BYTES:
+        params["headers"].pop("Expect", None)
 
 
 @cache

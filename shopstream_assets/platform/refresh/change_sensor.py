@@ -148,13 +148,13 @@ def look_for_changes(
         cursor.rest_until, cursor.resting = {}, {}
     left_out, cursor.left_out = cursor.left_out, {}
     first_day = everything.part(everything.first, everything.first + ONE_DAY)
-    found, started = Found(), time.monotonic()
+    found, started, probed = Found(), time.monotonic(), dict[str, str]()
     with source.looking() as reader:
         tables = sorted(domain.tables, key=lambda table: table.name not in left_out)
         for table, is_again in _in_turn(tables, found):
             memory = cursor.tables.setdefault(table.name, TableMemory())
             audits = not is_again and (audit or left_out.get(table.name, False))
-            looks_back = look_back or table.name in left_out
+            looks_back = not is_again and (look_back or table.name in left_out)
             if (resting := cursor.resting.get(table.name)) and now < resting.until:
                 found.faults[table.name] = resting.fault
             looked = time.monotonic()
@@ -173,13 +173,22 @@ def look_for_changes(
             with found.faults_of(reader, table):
                 # A new day is news of its own: the lake does not have it.
                 state = f"{now.date()} {reader.probe(table)}"
-                due = any(asked.is_overdue(now) for asked in memory.asked.values())
-                if not audits and not due and state == (memory.looked_back if looks_back else memory.probe):
+                if is_again and state == probed.get(table.name):
                     continue
-                begun = time.monotonic()
+                probed[table.name] = state
                 # All rows of a table without a cursor lie on the first day, and what leaves it goes to no other.
                 whole = table.cursor is None
                 windows = [first_day, window] if whole and not window.from_start else [window]
+                days_looked_at = {day for looked_at in windows for day in looked_at.days}
+                due = any(asked.is_overdue(now) for asked in memory.asked.values())
+                # What waited for a run is looked at when that has ended, though nothing else has happened since.
+                held = memory.held.keys() & days_looked_at
+                freed = held - taken() if held else held
+                known = memory.looked_back if looks_back else memory.probe
+                if not audits and not due and not freed and state == known:
+                    continue
+                begun = time.monotonic()
+                left_too = audits or any(memory.held[day] for day in freed)
                 days = set[dt.date]()
                 for looked_at in windows:
                     days |= differing_days(
@@ -190,18 +199,15 @@ def look_for_changes(
                         looked_at,
                         now,
                         taken,
-                        left_too=audits or (whole and looked_at.from_start),
+                        left_too=left_too or (whole and looked_at.from_start),
                         compare=looks_back,
                     )
                 if audits and first > everything.first:
                     missing = missing_days(store, table, everything.part(everything.first, first))
                     days |= memory.ask_for_missing(missing, taken() if missing else (), now)
                 found.add(table, days)
-                # What was asked for is looked at again until the lake has it, and what waits for a run until it is
-                # asked for.
-                awaited = memory.held | memory.asked.keys()
-                is_awaited = any(day in awaited for looked_at in windows for day in looked_at.days)
-                state = "" if is_awaited else state
+                # What was asked for is looked at again until the lake has it.
+                state = "" if memory.asked.keys() & days_looked_at else state
                 memory.probe = state
                 if looks_back:
                     memory.looked_back = state
@@ -234,6 +240,6 @@ def _in_turn(tables: Sequence[SourceTable], found: Found) -> Iterator[tuple[Sour
     """
     is_again, more = False, True
     while more:
-        before = sum(map(found.of, tables))
-        yield from ((table, is_again) for table in tables if not found.of(table))
-        is_again, more = True, sum(map(found.of, tables)) > before
+        before = len(found.tables)
+        yield from ((table, is_again) for table in tables if table.name not in found.tables)
+        is_again, more = True, len(found.tables) > before

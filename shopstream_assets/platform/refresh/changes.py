@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, field_serializer, field_validator
+from pydantic import BaseModel, field_serializer, field_validator
 
 from shopstream_assets.platform.declare.partitions import ONE_DAY, Window
 from shopstream_assets.platform.declare.tables import SourceTable
@@ -43,12 +43,13 @@ class TableMemory(BaseModel):
     """What is remembered of a table: how its days looked when they were equal to the lake, and what was asked for.
 
     `probe` and `looked_back`: what `probe` said at the last look, and at the last long one. `missing`: what the audit
-    asked for beyond the days that other looks see. `held`: days that differ, and waited for a run at the last look.
+    asked for beyond the days that other looks see. `held`: days that differ and wait for a run, and whether it was
+    found by a look at what has left.
     """
 
     settled: dict[dt.date, str] = {}
     asked: dict[dt.date, Asked] = {}
-    held: set[dt.date] = Field(default_factory=set, exclude=True)
+    held: dict[dt.date, bool] = {}
     missing: dict[dt.date, Asked] = {}
     probe: str = ""
     looked_back: str = ""
@@ -90,6 +91,7 @@ class TableMemory(BaseModel):
         """Drop days that no tick looks at any more, or not yet; what was asked for on the day `but_asked` is kept."""
         self.settled = {key: digest for key, digest in self.settled.items() if first <= key < end}
         self.asked = {key: asked for key, asked in self.asked.items() if first <= key < end or key == but_asked}
+        self.held = {key: left for key, left in self.held.items() if first <= key < end or key == but_asked}
 
 
 @dataclass
@@ -99,9 +101,10 @@ class Found:
     changes: Days = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
-    def of(self, table: SourceTable) -> bool:
-        """Whether something was found of a table: days, or a fault."""
-        return table.name in self.faults or any(table.name in tables for tables in self.changes.values())
+    @property
+    def tables(self) -> set[str]:
+        """The tables of which there are days to ask for."""
+        return {name for names in self.changes.values() for name in names}
 
     def add(self, table: SourceTable, days: Iterable[dt.date]) -> None:
         """Take days of a table."""
@@ -140,10 +143,10 @@ def differing_days(
     found = reader.fingerprints(table, window)
     digests = {day: _digest(found.get(day, EMPTY)) for day in window.days}
     open_days = [day for day, digest in digests.items() if _is_open(memory, day, digest, now)]
-    memory.held -= set(window.days)
+    held = {day: memory.held.pop(day, False) for day in window.days}
     if open_days:
         waiting = taken()
-        memory.held |= waiting & set(open_days)
+        memory.held |= {day: left_too or held[day] for day in open_days if day in waiting}
         open_days = [day for day in open_days if day not in waiting]
     differing = set()
     reading = reader.plan(table) if left_too and open_days else None

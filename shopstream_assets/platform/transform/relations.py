@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Relation:
-    """A table or view as it is: its comment, and those of its columns by name."""
+    """A table or view as it is: its comment, and those of its columns by name in capitals."""
 
     comment: str = ""
     columns: dict[str, str] = field(default_factory=dict)
@@ -56,11 +56,11 @@ def relations(cursor: SnowflakeCursor, database: str) -> Relations:
         from {snowflake_name(database)}.information_schema.tables as t
         join {snowflake_name(database)}.information_schema.columns as c
             on t.table_schema = c.table_schema and t.table_name = c.table_name
-        where t.table_schema in ('STAGING', 'CORE', 'MARTS')
+        where t.table_schema in ('STAGING', 'CORE', 'MARTS') and c.table_schema in ('STAGING', 'CORE', 'MARTS')
         """
     )
     for name, comment, column, text in cursor.fetchall():
-        found.setdefault(name, Relation(comment or "")).columns[column] = text or ""
+        found.setdefault(name, Relation(comment or "")).columns[upper(column)] = text or ""
     return found
 
 
