@@ -35,6 +35,7 @@ from shopstream_assets.domains.shopstream.tables import EXCHANGE_RATES, ORDER_IT
 if TYPE_CHECKING:
     from conftest import Warehouse
 
+UNIT = "test_type:unit"
 MODELS = (
     "CORE.DIM_CUSTOMERS",
     "CORE.DIM_PRODUCTS",
@@ -325,6 +326,34 @@ def test_a_line_that_tells_its_cost_keeps_its_margin_when_the_cost_of_its_produc
     warehouse.publish("order_items", day(6), [{**line, "updated_at": at(6)}])
     warehouse.run(*PARTITIONED, window=window(6))
     assert margin() == before - line["quantity"] * Decimal("3.00")
+
+
+@pytest.mark.parametrize("kept", [2, -1], ids=["a fee that the shop keeps", "a voucher on top"])
+def test_units_that_all_came_back_for_another_amount_break_no_check_where_their_cost_is_unknown(
+    warehouse: Warehouse, kept: int
+) -> None:
+    price = Decimal("10.00")
+    back = {"returned_quantity": 1, "returned_amount": price - kept}
+    # Alone in its category, and beside a line whose cost is known.
+    for beside in ([], [line(2, 1, product_id=2, unit_price=price, quantity=1)]):
+        unknown = line(1, 1, product_id=404, unit_price=price, quantity=1, **back)
+        warehouse.reset()
+        warehouse.stage(
+            log_of(
+                {
+                    "users": [user(1)],
+                    "products": [product(2, category="unknown")],
+                    "orders": [order(1, discount_amount=Decimal(0))],
+                    "order_items": [unknown, *beside],
+                }
+            )
+        )
+        chosen = ("+mart_sales_overview", "+mart_sales_as_booked", "+mart_product_performance")
+        result = warehouse.dbt("build", "--select", *chosen, "--indirect-selection", "cautious", "--exclude", UNIT)
+        failed = [f"{one.node.name}: {one.message}" for one in result.result if str(one.status) in ("fail", "error")]  # type: ignore[union-attr]
+        assert not failed
+        (sales,) = warehouse.records("MARTS.MART_SALES_OVERVIEW")
+        assert (sales["units_without_cost"], sales["net_revenue"] - sales["net_revenue_with_cost"]) == (0, kept)
 
 
 @pytest.mark.long
