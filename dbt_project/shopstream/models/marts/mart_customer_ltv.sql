@@ -100,7 +100,7 @@ history as (
         coalesce(sales.net_revenue, 0)::number(18, 2) as net_revenue,
         coalesce(costs.units_without_cost, 0) as units_without_cost,
         iff(
-            costs.units_without_cost > 0 and costs.cost_of_goods is null,
+            costs.customer_id is not null and costs.cost_of_goods is null,
             null,
             coalesce(sales.net_revenue, 0) - coalesce(costs.revenue_without_cost, 0) - coalesce(costs.cost_of_goods, 0)
         )::number(18, 2) as margin,
