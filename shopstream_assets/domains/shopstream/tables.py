@@ -82,7 +82,14 @@ ORDERS = SourceTable(
         CREATED_AT,
         UPDATED_AT,
     ),
-    rules=(RowRule("currency is no ISO 4217 code", "currency ~ '^[A-Z]{3}$'", ("currency",)),),
+    rules=(
+        RowRule(
+            "currency is no ISO 4217 code",
+            # The usual ones first: a regular expression for each row would cost a tenth of an extraction.
+            "currency in ('EUR', 'GBP', 'USD') or currency ~ '^[A-Z]{3}$'",
+            ("currency",),
+        ),
+    ),
 )
 
 ORDER_ITEMS = SourceTable(
