@@ -3,7 +3,7 @@
 import datetime as dt
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,6 +109,14 @@ class Shop:
 
     def user(self, key: int, back: int) -> None:
         self.execute(f"insert into users values ('{USER}{key}', '', '{day(back)} 00:00+00')")
+
+    def tick(self, after: dt.timedelta, taken: Set[dt.date] = frozenset(), everything: Window | None = None) -> Days:
+        """What the sensor asks for, so long after NOW; its cursor goes through its text, as Dagster keeps it."""
+        found = look_for_changes(
+            SHOP, self.source, self.store, self.cursor, everything or window(4), NOW + after, lambda: taken
+        )
+        self.cursor = Cursor.model_validate_json(self.cursor.model_dump_json(exclude_defaults=True))
+        return found.changes
 
     def look(
         self,
@@ -516,28 +524,20 @@ def test_an_old_day_that_is_missing_is_asked_for_by_the_audit_and_again_later_an
     hour = dt.timedelta(hours=1)
     asked = []
     for hours in range(12):
-        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, everything, NOW + hour * hours, set)
-        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
-        if day(LOOKBACK_DAYS + 1) in found.changes:
+        if day(LOOKBACK_DAYS + 1) in shop.tick(hour * hours, everything=everything):
             asked.append(hours)
 
     assert asked == [0, 1, 2, 3, 5, 8]
 
 
 def test_what_waits_for_a_run_is_asked_for_at_the_first_look_after_it(services: Services, shop: Shop) -> None:
-    def asked(seconds: int, taken: set[dt.date]) -> Days:
-        now = NOW + dt.timedelta(seconds=seconds)
-        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, lambda: taken)
-        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
-        return found.changes
-
     shop.refresh({day(back): {"orders", "users"} for back in range(4)})
-    assert asked(0, set()) == {}
+    assert shop.tick(0 * ONE_SECOND) == {}
     shop.order(1, 0, "00:00:00.001")
     # A run that was asked for by another table: nothing of this one was.
-    assert [asked(seconds, {day(0)}) for seconds in (5, 10)] == [{}, {}]
+    assert [shop.tick(seconds * ONE_SECOND, {day(0)}) for seconds in (5, 10)] == [{}, {}]
     # Nothing happens to the table in between, so that its counters say nothing new.
-    assert asked(15, set()) == {day(0): {"orders"}}
+    assert shop.tick(15 * ONE_SECOND) == {day(0): {"orders"}}
 
 
 def test_a_table_is_not_looked_at_while_what_it_has_waits_for_a_run(
@@ -551,38 +551,27 @@ def test_a_table_is_not_looked_at_while_what_it_has_waits_for_a_run(
 
     monkeypatch.setattr("shopstream_assets.platform.refresh.change_sensor.differing_days", look)
 
-    def asked(seconds: int, taken: set[dt.date]) -> Days:
-        now = NOW + dt.timedelta(seconds=seconds)
-        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, lambda: taken)
-        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
-        return found.changes
-
     shop.refresh({day(back): {"orders", "users"} for back in range(4)})
-    asked(0, set())
+    shop.tick(0 * ONE_SECOND)
     shop.order(1, 0, "00:00:00.001")
     looks.clear()
     for seconds in range(5, 55, 5):
-        assert asked(seconds, {day(0)}) == {}
+        assert shop.tick(seconds * ONE_SECOND, {day(0)}) == {}
     assert looks == ["orders"]
-    assert asked(55, set()) == {day(0): {"orders"}}
+    assert shop.tick(55 * ONE_SECOND) == {day(0): {"orders"}}
 
 
 def test_rows_that_left_a_day_during_a_run_on_it_are_asked_for_after_the_run_and_not_at_the_next_audit(
     services: Services, shop: Shop
 ) -> None:
-    def asked(after: dt.timedelta, taken: set[dt.date]) -> Days:
-        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), NOW + after, lambda: taken)
-        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
-        return found.changes
-
     shop.order(1, 1, "02:00")
     shop.refresh({day(back): {"orders", "users"} for back in range(4)})
-    asked(dt.timedelta(), set())
+    shop.tick(0 * ONE_SECOND)
     shop.execute("delete from orders where id = 1")
     # The audit sees it, while a run of another table is on that day.
-    assert asked(AUDIT_EVERY, {day(1)}) == {}
-    assert asked(AUDIT_EVERY + 61 * ONE_SECOND, {day(1)}) == {}
-    assert asked(AUDIT_EVERY + 66 * ONE_SECOND, set()) == {day(1): {"orders"}}
+    assert shop.tick(AUDIT_EVERY, {day(1)}) == {}
+    assert shop.tick(AUDIT_EVERY + 61 * ONE_SECOND, {day(1)}) == {}
+    assert shop.tick(AUDIT_EVERY + 66 * ONE_SECOND) == {day(1): {"orders"}}
 
 
 def test_what_is_committed_to_several_tables_between_the_looks_at_them_is_asked_for_at_once(
@@ -612,10 +601,7 @@ def test_a_table_rests_a_hundred_times_as_long_as_looking_at_it_took(
     monkeypatch.setattr("shopstream_assets.platform.refresh.change_sensor.time", clock)
 
     def asked(seconds: int) -> set[str]:
-        now = NOW + dt.timedelta(seconds=seconds)
-        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, set)
-        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
-        return {table for tables in found.changes.values() for table in tables}
+        return {table for tables in shop.tick(seconds * ONE_SECOND).values() for table in tables}
 
     shop.refresh({day(back): {"orders", "users"} for back in range(4)})
     assert asked(0) == set()
@@ -633,10 +619,7 @@ def test_one_look_that_takes_long_does_not_make_the_next_change_wait(
     services: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(seconds: int) -> set[str]:
-        now = NOW + dt.timedelta(seconds=seconds)
-        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, set)
-        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
-        return {table for tables in found.changes.values() for table in tables}
+        return {table for tables in shop.tick(seconds * ONE_SECOND).values() for table in tables}
 
     shop.refresh({day(back): {"orders", "users"} for back in range(4)})
     assert asked(0) == set()
@@ -655,27 +638,22 @@ def test_one_look_that_takes_long_does_not_make_the_next_change_wait(
 def test_a_clock_that_was_set_back_lets_nothing_wait(
     services: Services, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def asked(now: dt.datetime) -> Days:
-        found = look_for_changes(SHOP, shop.source, shop.store, shop.cursor, window(4), now, set)
-        shop.cursor = Cursor.model_validate_json(shop.cursor.model_dump_json(exclude_defaults=True))
-        return found.changes
-
-    ahead = NOW + dt.timedelta(days=2)
+    ahead = dt.timedelta(days=2)
     # An hour for each look, after which a table rests for four days.
     clock = SimpleNamespace(monotonic=itertools.count(step=3600).__next__)
     with monkeypatch.context() as slow:
         slow.setattr("shopstream_assets.platform.refresh.change_sensor.time", clock)
         slow.setattr("shopstream_assets.platform.refresh.change_sensor.TICK_SECONDS", float("inf"))
-        asked(ahead)
+        shop.tick(ahead)
         shop.order(1, 1, "02:00")
-        assert "orders" in asked(ahead + AUDIT_EVERY)[day(1)]
+        assert "orders" in shop.tick(ahead + AUDIT_EVERY)[day(1)]
     # What was asked for is asked for again, and what has left, which only the hourly audit sees, is asked for.
     shop.execute("delete from orders where id = 3")
-    found = asked(NOW)
+    found = shop.tick(0 * ONE_SECOND)
     assert "orders" in found[day(1)] & found[day(3)]
     shop.refresh(found)
     shop.order(2, 0, "00:00:00.001")
-    assert asked(NOW + dt.timedelta(seconds=5)) == {day(0): {"orders"}}
+    assert shop.tick(5 * ONE_SECOND) == {day(0): {"orders"}}
 
 
 def test_a_source_that_is_down_gives_a_reason_to_skip_and_forgets_nothing(
